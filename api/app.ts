@@ -1,0 +1,147 @@
+/**
+ * The HTTP API, built and not listening: `main.ts` listens, tests inject. Everything it needs comes in as ports.
+ */
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import cors from '@fastify/cors'
+import helmet from '@fastify/helmet'
+import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
+import underPressure from '@fastify/under-pressure'
+import Fastify, { type FastifyRequest, type RouteOptions } from 'fastify'
+import type { Api, ApiDependencies } from './api-dependencies.ts'
+import { findUndeclared, requireAccess } from './authenticate.ts'
+import { documentApi } from './openapi.ts'
+import { handleError, ProblemError, sendProblem } from './problem.ts'
+import { balanceRoutes } from './routes/balance.ts'
+import { healthRoutes } from './routes/health.ts'
+import { holdRoutes } from './routes/holds.ts'
+import { limitRoutes } from './routes/limits.ts'
+import { quotaRoutes } from './routes/quota.ts'
+import { usageRoutes } from './routes/usage.ts'
+import { usageEventRoutes } from './routes/usage-events.ts'
+import { Problem } from './schemas.ts'
+
+/** A socket that says nothing for this long is closed. Longer than any handler may take. */
+const CONNECTION_TIMEOUT_MS = 70_000
+/** Head and body must have come by then: a slow sender holds nothing. */
+const REQUEST_TIMEOUT_MS = 15_000
+const HEADERS_TIMEOUT_MS = 10_000
+/** Longer than the 60 s after which load balancers let an idle connection go, so that it is they who close it. */
+const KEEP_ALIVE_TIMEOUT_MS = 65_000
+/** Time to answer; a route may state another. */
+const HANDLER_TIMEOUT_MS = 10_000
+/** Bodies other than usage events: the largest is a customer's limits. */
+const BODY_BYTES_MAX = 262_144
+/** Ids in paths have at most 256 characters, each up to 12 bytes when percent-encoded. */
+const PARAM_LENGTH_MAX = 3_072
+/** Mean delay of the event loop in a second beyond which requests are refused. */
+const EVENT_LOOP_DELAY_MAX_MS = 500
+
+/** Builds the API. Rejects when a route states no access. */
+export async function buildApp(dependencies: ApiDependencies): Promise<Api> {
+  const app = Fastify({
+    loggerInstance: dependencies.logger,
+    connectionTimeout: CONNECTION_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    handlerTimeout: HANDLER_TIMEOUT_MS,
+    http: { headersTimeout: HEADERS_TIMEOUT_MS },
+    bodyLimit: BODY_BYTES_MAX,
+    routerOptions: { maxParamLength: PARAM_LENGTH_MAX },
+    // While it closes, what still arrives is answered, and told to close the connection.
+    return503OnClosing: false,
+    genReqId: requestId,
+    frameworkErrors: (error, request, reply) => {
+      sendProblem(
+        new ProblemError('malformed-request', 'The address can not be read.', { cause: error }),
+        request,
+        reply
+      )
+    }
+  })
+    .withTypeProvider<TypeBoxTypeProvider>()
+    .setValidatorCompiler(TypeBoxValidatorCompiler)
+  const routes = collectRoutes(app)
+  app.setErrorHandler(handleError)
+  app.setNotFoundHandler((request, reply) => sendProblem(notFound(routes, request), request, reply))
+  app.addSchema(Problem)
+  observe(app, dependencies)
+  await protect(app, dependencies)
+  await documentApi(app)
+  healthRoutes(app, dependencies)
+  quotaRoutes(app, dependencies)
+  holdRoutes(app, dependencies)
+  limitRoutes(app, dependencies)
+  balanceRoutes(app, dependencies)
+  usageRoutes(app, dependencies)
+  usageEventRoutes(app, dependencies)
+  await app.ready()
+  const undeclared = findUndeclared(routes)
+  if (undeclared.length > 0) throw new Error(`routes without an access rule: ${undeclared.join(', ')}`)
+  return app
+}
+
+/** The caller's `x-request-id` when it is a plain one, so that a request can be followed through several services. */
+function requestId({ headers }: IncomingMessage): string {
+  const given = headers['x-request-id']
+  return typeof given === 'string' && /^[\w.-]{1,128}$/.test(given) ? given : randomUUID()
+}
+
+function collectRoutes(app: Api): RouteOptions[] {
+  const routes: RouteOptions[] = []
+  app.addHook('onRoute', (route) => {
+    // A browser asks before it sends a credential: the answer holds nothing but the CORS rules.
+    if (route.method === 'OPTIONS' && route.url === '*') route.config = { ...route.config, access: 'public' }
+    routes.push(route)
+  })
+  return routes
+}
+
+function observe(app: Api, { onAnswer }: ApiDependencies): void {
+  app.addHook('onRequest', async (request, reply) => {
+    void reply.header('x-request-id', request.id).header('cache-control', 'no-store')
+  })
+  app.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'unknown'
+    onAnswer({ method: request.method, route, status: reply.statusCode, elapsedMs: reply.elapsedTime })
+  })
+}
+
+async function protect(app: Api, { apiKeys, corsOrigins }: ApiDependencies): Promise<void> {
+  await app.register(helmet, {
+    contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } },
+    referrerPolicy: { policy: 'no-referrer' }
+  })
+  if (corsOrigins.length > 0) {
+    await app.register(cors, {
+      origin: [...corsOrigins],
+      methods: ['GET', 'HEAD', 'POST', 'PUT'],
+      allowedHeaders: ['authorization', 'content-type', 'if-match', 'x-api-key', 'x-request-id'],
+      exposedHeaders: ['etag', 'retry-after', 'x-request-id', 'x-truncated'],
+      maxAge: 600
+    })
+  }
+  await app.register(underPressure, { maxEventLoopDelay: EVENT_LOOP_DELAY_MAX_MS, pressureHandler: refusePressure })
+  requireAccess(app, apiKeys)
+}
+
+/** Probes and metrics are answered under any pressure: an overloaded process is not a dead one. */
+function refusePressure({ routeOptions }: FastifyRequest): Promise<never> | undefined {
+  if (routeOptions.config.access === 'public') return undefined
+  return Promise.reject(new ProblemError('overloaded', 'Try again in a moment.', { retryAfterSeconds: 2 }))
+}
+
+function notFound(routes: readonly RouteOptions[], { method, url }: FastifyRequest): ProblemError {
+  const path = url.split('?', 1)[0] ?? url
+  const methods = new Set(
+    routes.filter((route) => route.url !== '*' && patternOf(route).test(path)).flatMap((route) => route.method)
+  )
+  if (methods.size === 0) return new ProblemError('unknown-route', `There is no ${method} ${path}.`)
+  const allow = [...methods].sort().join(', ')
+  return new ProblemError('method-not-allowed', `This route takes ${allow}.`, { headers: { allow } })
+}
+
+function patternOf({ url }: RouteOptions): RegExp {
+  const parts = url.split('/').map((part) => (part.startsWith(':') ? '[^/]+' : RegExp.escape(part)))
+  return new RegExp(`^${parts.join('/')}$`)
+}

@@ -1,0 +1,171 @@
+/**
+ * An app for tests that inject: its ports are plain values, each answering what the test says. They stand for no store: what
+ * needs one is tested on the real one.
+ */
+import { createHash } from 'node:crypto'
+import Fastify from 'fastify'
+import type { HoldOutcome, LimitStanding, Standing, UsageQuery, UsageRow } from '../domain/ports.ts'
+import { DEFAULT_DECODE_LIMITS } from '../domain/tokens/decode-cloud-event.ts'
+import type { CompiledLimits, CustomerLimits } from '../domain/tokens/limit.ts'
+import type { UsageEvent } from '../domain/tokens/usage-event.ts'
+import type { Api, ApiDependencies } from './api-dependencies.ts'
+import { buildApp } from './app.ts'
+
+export const NOW = Date.parse('2026-03-12T09:30:00.000Z')
+export const API_KEY = 'tm_test_0123456789abcdef'
+
+export function standingOf(limit: Partial<LimitStanding> = {}): LimitStanding {
+  const { max = 1000, used = 0, held = 0 } = limit
+  return {
+    id: 'month-total',
+    resetsAt: NOW + 3_600_000,
+    mode: 'hard',
+    whenUnknown: 'deny',
+    unknown: null,
+    ...limit,
+    max,
+    used,
+    held,
+    remaining: Math.max(0, max - used - held)
+  }
+}
+
+export function knownStanding(...limits: readonly LimitStanding[]): Standing {
+  return { known: true, limits, countedUpTo: NOW - 120, total: 0 }
+}
+
+/** What the ports answer; a function that throws is a port that is away. */
+export interface Answers {
+  standing: () => Standing
+  holdOutcome: () => HoldOutcome
+  usage: (query: UsageQuery) => readonly UsageRow[]
+  setLimits: (limits: CompiledLimits) => void
+  append: (events: readonly UsageEvent[]) => void
+  counted: readonly UsageEvent[]
+  ready: boolean
+  apiKeys: ApiDependencies['apiKeys']
+  corsOrigins: readonly string[]
+}
+
+/** What the ports were told. */
+export interface Told {
+  readonly asks: unknown[]
+  readonly appended: UsageEvent[]
+  readonly renewals: unknown[]
+  readonly compiled: CompiledLimits[]
+  readonly answers: { readonly route: string; readonly status: number }[]
+  readonly limits: Map<string, CustomerLimits>
+}
+
+export interface TestApp {
+  readonly app: Api
+  readonly answers: Answers
+  readonly told: Told
+  /** Injects with the API key and, given a body, as JSON. */
+  call: (method: 'GET' | 'POST' | 'PUT', url: string, body?: unknown, headers?: Record<string, string>) => Promise<Called>
+}
+
+export interface Called {
+  readonly status: number
+  readonly headers: Readonly<Record<string, unknown>>
+  readonly text: string
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape
+  readonly body: any
+}
+
+export async function startTestApp(given: Partial<Answers> = {}): Promise<TestApp> {
+  const answers: Answers = {
+    standing: () => knownStanding(standingOf()),
+    holdOutcome: () => ({ outcome: 'not-found' }),
+    usage: () => [],
+    setLimits: () => undefined,
+    append: () => undefined,
+    counted: [],
+    ready: true,
+    apiKeys: [{ name: 'test', sha256: createHash('sha256').update(API_KEY).digest() }],
+    corsOrigins: [],
+    ...given
+  }
+  const told: Told = { asks: [], appended: [], renewals: [], compiled: [], answers: [], limits: new Map() }
+  const app = await buildApp(dependenciesOf(answers, told))
+  return { app, answers, told, call: callOn(app) }
+}
+
+function callOn(app: Api): TestApp['call'] {
+  return async (method, url, body, headers = {}) => {
+    const json = body === undefined ? {} : { 'content-type': 'application/json' }
+    const payload = body === undefined ? {} : { payload: typeof body === 'string' ? body : JSON.stringify(body) }
+    const response = await app.inject({ method, url, headers: { 'x-api-key': API_KEY, ...json, ...headers }, ...payload })
+    const isJson = String(response.headers['content-type']).includes('json')
+    return {
+      status: response.statusCode,
+      headers: response.headers,
+      text: response.payload,
+      body: isJson ? response.json() : undefined
+    }
+  }
+}
+
+function dependenciesOf(answers: Answers, told: Told): ApiDependencies {
+  return {
+    quotaMeter: {
+      check: async (ask) => noted(told.asks, ask, answers.standing),
+      balance: async (...ask) => noted(told.asks, ask, answers.standing),
+      hold: async (ask) => noted(told.asks, ask, answers.holdOutcome),
+      extend: async (ask) => noted(told.asks, ask, answers.holdOutcome),
+      end: async (ask) => noted(told.asks, ask, answers.holdOutcome),
+      find: async () => {
+        const outcome = answers.holdOutcome()
+        return outcome.outcome === 'held' || outcome.outcome === 'ended' ? outcome.hold : null
+      }
+    },
+    limitMeter: {
+      setLimits: async (limits) => {
+        answers.setLimits(limits)
+        told.compiled.push(limits)
+      }
+    },
+    limitStore: limitStoreOn(told),
+    usageQueries: {
+      usage: async (query) => noted(told.asks, query, () => answers.usage(query)),
+      findEvent: async (customerId, source, id) =>
+        answers.counted.find((event) => event.customerId === customerId && event.source === source && event.id === id) ?? null
+    },
+    usageEventLog: {
+      append: async (events) => {
+        answers.append(events)
+        told.appended.push(...events)
+      }
+    },
+    apiKeys: answers.apiKeys,
+    decodeLimits: DEFAULT_DECODE_LIMITS,
+    now: () => NOW,
+    logger: Fastify({ logger: { level: 'silent' } }).log,
+    readiness: async () => [{ name: 'redis', ready: answers.ready }],
+    metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'up 1\n' }),
+    onAnswer: ({ route, status }) => told.answers.push({ route, status }),
+    corsOrigins: answers.corsOrigins
+  }
+}
+
+function limitStoreOn({ limits, renewals }: Told): ApiDependencies['limitStore'] {
+  return {
+    find: async (customerId) => limits.get(customerId) ?? null,
+    put: async (given, expectedVersion) => {
+      const version = limits.get(given.customerId)?.version ?? 0
+      if (expectedVersion !== null && expectedVersion !== version) return null
+      const stored = { ...given, version: version + 1 }
+      limits.set(given.customerId, stored)
+      return stored
+    },
+    takeDue: async () => [],
+    setRenewal: async (...renewal) => {
+      renewals.push(renewal)
+    }
+  }
+}
+
+function noted<T>(asks: unknown[], ask: unknown, answer: () => T): T {
+  asks.push(ask)
+  return answer()
+}

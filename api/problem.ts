@@ -1,0 +1,191 @@
+/**
+ * Every refusal of the API is an RFC 9457 problem document. `code` is the stable name to program against; titles and details are
+ * for people and may change. One table lists the codes, so that the OpenAPI document and the answers can't differ.
+ */
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { RetryableError } from '../domain/errors.ts'
+
+const PROBLEMS = {
+  'malformed-json': { status: 400, title: 'The body is not JSON' },
+  'malformed-request': { status: 400, title: 'The request can not be read' },
+  'validation-failed': { status: 400, title: 'The request has faults' },
+  'authentication-required': { status: 401, title: 'An API key is needed' },
+  'unknown-api-key': { status: 401, title: 'The API key is not known' },
+  'access-denied': { status: 403, title: 'The credential does not open this route' },
+  'unknown-route': { status: 404, title: 'There is no such route' },
+  'unknown-customer': { status: 404, title: 'The customer is not known' },
+  'unknown-hold': { status: 404, title: 'The hold is not known' },
+  'unknown-usage-event': { status: 404, title: 'The usage event is not known' },
+  'method-not-allowed': { status: 405, title: 'The route does not take this method' },
+  'hold-conflict': { status: 409, title: 'The hold exists with another content' },
+  'hold-ended': { status: 409, title: 'The hold has ended' },
+  'version-mismatch': { status: 412, title: 'The version is not the stored one' },
+  'body-too-large': { status: 413, title: 'The body is too large' },
+  'batch-too-large': { status: 413, title: 'The batch has too many records' },
+  'usage-event-too-large': { status: 413, title: 'The usage event is too large' },
+  'unsupported-media-type': { status: 415, title: 'The content type is not taken here' },
+  'usage-event-rejected': { status: 422, title: 'The usage event was rejected' },
+  'batch-rejected': { status: 422, title: 'Every record of the batch was rejected' },
+  'quota-exceeded': { status: 429, title: 'A hard limit has no room for this' },
+  'internal-error': { status: 500, title: 'The service failed' },
+  'quota-unknown': { status: 503, title: 'Whether the quota has room can not be known now' },
+  'limits-pending': { status: 503, title: 'The limits are stored and not yet in force' },
+  'service-unavailable': { status: 503, title: 'A store or the broker is away' },
+  'timed-out': { status: 503, title: 'The answer took too long' },
+  overloaded: { status: 503, title: 'The service has too much to do' }
+} as const satisfies Record<string, { status: number; title: string }>
+
+export type ProblemCode = keyof typeof PROBLEMS
+
+export const PROBLEM_CODES = Object.keys(PROBLEMS) as readonly ProblemCode[]
+export const PROBLEM_MEDIA_TYPE = 'application/problem+json'
+
+/** A fault of one field; `field` is a path such as `limits.0.max`, empty for the whole body. */
+export interface FieldFault {
+  readonly field: string
+  readonly message: string
+}
+
+export interface ProblemOptions {
+  readonly errors?: readonly FieldFault[]
+  /** Sent as Retry-After, at least 1. */
+  readonly retryAfterSeconds?: number
+  readonly headers?: Readonly<Record<string, string>>
+  /** More members of the document, such as the limits of a refused hold. */
+  readonly extensions?: Readonly<Record<string, unknown>>
+  readonly cause?: unknown
+}
+
+/** Thrown by a route whose answer is a problem; the one error handler writes it. */
+export class ProblemError extends Error {
+  readonly code: ProblemCode
+  readonly options: ProblemOptions
+
+  constructor(code: ProblemCode, detail: string, options: ProblemOptions = {}) {
+    super(detail, { cause: options.cause })
+    this.name = 'ProblemError'
+    this.code = code
+    this.options = options
+  }
+}
+
+export function statusOfProblem(code: ProblemCode): number {
+  return PROBLEMS[code].status
+}
+
+export function titleOfProblem(code: ProblemCode): string {
+  return PROBLEMS[code].title
+}
+
+/** The document as it is sent. `type` is a name, not an address: nothing is to be fetched there. */
+export function problemDocument(problem: ProblemError, requestId: string): Record<string, unknown> {
+  const { errors, extensions } = problem.options
+  return {
+    type: `urn:tokenmeter:problem:${problem.code}`,
+    title: titleOfProblem(problem.code),
+    status: statusOfProblem(problem.code),
+    code: problem.code,
+    detail: problem.message,
+    requestId,
+    ...(errors === undefined ? {} : { errors }),
+    ...extensions
+  }
+}
+
+/** The one error handler: whatever was thrown becomes a problem; what nobody expected is logged whole and told in no detail. */
+export function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const problem = toProblem(error)
+  if (problem.code === 'internal-error') request.log.error({ err: error }, 'a request failed unexpectedly')
+  else if (statusOfProblem(problem.code) >= 500) request.log.warn({ err: error, code: problem.code }, problem.message)
+  sendProblem(problem, request, reply)
+}
+
+export function sendProblem(problem: ProblemError, request: FastifyRequest, reply: FastifyReply): void {
+  const { retryAfterSeconds, headers } = problem.options
+  if (headers !== undefined) reply.headers(headers)
+  if (retryAfterSeconds !== undefined) reply.header('retry-after', String(Math.max(1, Math.ceil(retryAfterSeconds))))
+  // A string, since a route's own response schemas must not drop members of the document.
+  const body = JSON.stringify(problemDocument(problem, request.id))
+  void reply.code(statusOfProblem(problem.code)).type(PROBLEM_MEDIA_TYPE).send(body)
+}
+
+function toProblem(error: unknown): ProblemError {
+  if (error instanceof ProblemError) return error
+  if (error instanceof RetryableError) {
+    const extensions = { reason: error.code }
+    return new ProblemError('service-unavailable', 'Try again: nothing was done twice.', {
+      retryAfterSeconds: 2,
+      extensions,
+      cause: error
+    })
+  }
+  if (isFastifyError(error)) return fromFastify(error)
+  return new ProblemError('internal-error', 'The request failed; the log has the reason under the request id.', {
+    cause: error
+  })
+}
+
+function isFastifyError(error: unknown): error is FastifyError {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string'
+}
+
+/** What Fastify itself refuses. A code that is not here and is the client's fault keeps its status class by its message. */
+function fromFastify(error: FastifyError): ProblemError {
+  const cause = error
+  if (error.validation !== undefined) {
+    return new ProblemError('validation-failed', 'See `errors`.', { errors: fieldFaults(error), cause })
+  }
+  switch (error.code) {
+    case 'FST_ERR_CTP_INVALID_JSON_BODY':
+    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
+      return new ProblemError('malformed-json', 'The body must be one JSON text in UTF-8.', { cause })
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new ProblemError('body-too-large', 'The body is larger than this route takes.', { cause })
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new ProblemError('unsupported-media-type', 'Send the content type that the OpenAPI document names.', {
+        cause
+      })
+    case 'FST_ERR_HANDLER_TIMEOUT':
+      return new ProblemError('timed-out', 'Try again; ask for less if it happens again.', {
+        retryAfterSeconds: 5,
+        cause
+      })
+  }
+  if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {
+    return new ProblemError('malformed-request', error.message, { cause })
+  }
+  return new ProblemError('internal-error', 'The request failed; the log has the reason under the request id.', {
+    cause
+  })
+}
+
+const FIELD_FAULTS_MAX = 20
+
+/** Validation faults by field. The validator tells some twice, once for the field and once for what holds it. */
+function fieldFaults(error: FastifyError): FieldFault[] {
+  const place =
+    error.validationContext === undefined || error.validationContext === 'body' ? '' : error.validationContext
+  const faults = (error.validation ?? []).flatMap(({ keyword, instancePath, params, message }): FieldFault[] => {
+    const path = instancePath.split('/').slice(1)
+    const told = message ?? 'is not valid'
+    if (keyword === 'boolean') return []
+    if (keyword === 'required')
+      return namesIn(params.requiredProperties).map((name) => fault(place, [...path, name], 'is missing'))
+    if (keyword === 'additionalProperties') {
+      return namesIn(params.additionalProperties).map((name) => fault(place, [...path, name], 'is not known here'))
+    }
+    return [fault(place, path, told)]
+  })
+  const seen = new Set<string>()
+  return faults.filter(({ field }) => !seen.has(field) && seen.add(field)).slice(0, FIELD_FAULTS_MAX)
+}
+
+function namesIn(names: unknown): string[] {
+  return Array.isArray(names) ? names.filter((name) => typeof name === 'string') : []
+}
+
+/** `~1` and `~0` are how a JSON Pointer spells `/` and `~`. */
+function fault(place: string, path: readonly string[], message: string): FieldFault {
+  const spelled = path.map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
+  return { field: [place, ...spelled].filter((part) => part !== '').join('.'), message }
+}

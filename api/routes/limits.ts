@@ -1,0 +1,162 @@
+import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
+import type { FastifyBaseLogger } from 'fastify'
+import Type from 'typebox'
+import { RetryableError } from '../../domain/errors.ts'
+import type { LimitMeter, LimitStore } from '../../domain/ports.ts'
+import { compileLimits, type LimitsInput, validateLimits } from '../../domain/tokens/compile-limits.ts'
+import type { CustomerLimits } from '../../domain/tokens/limit.ts'
+import type { Api } from '../api-dependencies.ts'
+import { LIMITS_ANSWER_EXAMPLE, LimitsAnswer, LimitsBody } from '../limit-schemas.ts'
+import { ProblemError } from '../problem.ts'
+import * as schemas from '../schemas.ts'
+import { unknownCustomer } from './quota.ts'
+
+interface LimitDependencies {
+  readonly limitStore: LimitStore
+  readonly limitMeter: LimitMeter
+  readonly now: () => number
+}
+
+const CustomerPath = Type.Object({ customerId: schemas.CustomerId }, schemas.strict)
+const ETAG = { ETag: { type: 'string', description: 'The version in quotes, for If-Match.' } }
+const LimitsStored = { ...schemas.answer(LimitsAnswer, 'The limits as stored.', LIMITS_ANSWER_EXAMPLE), headers: ETAG }
+
+export function limitRoutes(api: Api, dependencies: LimitDependencies): void {
+  api.get(
+    '/v1/customers/:customerId/limits',
+    {
+      config: { access: 'platform' },
+      schema: {
+        operationId: 'getLimits',
+        tags: ['limits'],
+        summary: "A customer's limits",
+        params: CustomerPath,
+        response: {
+          200: LimitsStored,
+          ...schemas.problems('validation-failed', 'unknown-customer', 'service-unavailable')
+        }
+      }
+    },
+    async ({ params: { customerId } }, reply) => {
+      const stored = await dependencies.limitStore.find(customerId)
+      if (stored === null) throw unknownCustomer(customerId)
+      return reply.header('etag', etagOf(stored)).send(told(stored))
+    }
+  )
+  putRoute(api, dependencies)
+}
+
+function putRoute(api: Api, { limitStore, limitMeter, now }: LimitDependencies): void {
+  api.put(
+    '/v1/customers/:customerId/limits',
+    {
+      config: { access: 'platform' },
+      // `validateLimits` checks the body, in the handler: it names the field where a union of schemas can't.
+      validatorCompiler: (part) => (part.httpPart === 'body' ? () => true : TypeBoxValidatorCompiler(part)),
+      schema: {
+        operationId: 'putLimits',
+        tags: ['limits'],
+        summary: "Replace a customer's limits",
+        description:
+          'Replaces all limits, and makes the customer known to quota checks. With If-Match, only when the stored version is that one. A new max keeps what was counted. Stored first, then put in force: if that can not be done at once the answer is 503 `limits-pending`, and the service does it by itself as soon as it can.',
+        params: CustomerPath,
+        headers: Type.Object({
+          'if-match': Type.Optional(
+            Type.String({ description: 'An ETag, or `*` for any stored version.', examples: ['"3"'] })
+          )
+        }),
+        body: LimitsBody,
+        response: {
+          200: LimitsStored,
+          201: { ...LimitsStored, description: 'The limits, the first this customer has.' },
+          ...schemas.problems(
+            'malformed-json',
+            'validation-failed',
+            'version-mismatch',
+            'unsupported-media-type',
+            'limits-pending',
+            'service-unavailable'
+          )
+        }
+      }
+    },
+    async ({ params: { customerId }, headers, body, log }, reply) => {
+      const limits = checked(customerId, body)
+      const expected = await expectedVersion(limitStore, customerId, headers['if-match'])
+      const stored = await limitStore.put(limits, expected)
+      if (stored === null) throw versionMismatch(customerId)
+      await putInForce(stored, { limitStore, limitMeter, now, log })
+      return reply
+        .code(stored.version === 1 ? 201 : 200)
+        .header('etag', etagOf(stored))
+        .send(told(stored))
+    }
+  )
+}
+
+/**
+ * Stored limits are due for renewal at once, in the statement that stores them, and stop being due only when the meter has them:
+ * whatever dies between two of these lines, the renewal job finishes the work.
+ */
+async function putInForce(
+  stored: CustomerLimits,
+  { limitStore, limitMeter, now, log }: LimitDependencies & { log: FastifyBaseLogger }
+): Promise<void> {
+  const { customerId, version } = stored
+  try {
+    const { compiled, renewAt } = compileLimits(stored, now())
+    await limitMeter.setLimits(compiled)
+    await limitStore.setRenewal(customerId, version, renewAt)
+  } catch (error) {
+    if (!(error instanceof RetryableError)) throw error
+    log.warn({ err: error, customerId, version }, 'limits are stored and wait for the renewal job')
+    throw new ProblemError(
+      'limits-pending',
+      `Version ${version} is stored; it comes into force as soon as the meter can take it.`,
+      {
+        retryAfterSeconds: 5,
+        headers: { etag: etagOf(stored) },
+        extensions: { version },
+        cause: error
+      }
+    )
+  }
+}
+
+function checked(customerId: string, body: LimitsInput): Omit<CustomerLimits, 'version'> {
+  const errors = validateLimits(body)
+  if (errors.length > 0) throw new ProblemError('validation-failed', 'See `errors`.', { errors })
+  return { customerId, timeZone: body.timeZone, limits: body.limits }
+}
+
+/** The version that must be stored: null for any. */
+async function expectedVersion(
+  limitStore: LimitStore,
+  customerId: string,
+  ifMatch: string | undefined
+): Promise<number | null> {
+  if (ifMatch === undefined) return null
+  if (ifMatch.trim() === '*') {
+    const stored = await limitStore.find(customerId)
+    if (stored === null) throw versionMismatch(customerId)
+    return stored.version
+  }
+  const version = /^"(?<version>[1-9]\d{0,14})"$/.exec(ifMatch.trim())?.groups?.version
+  if (version === undefined) throw versionMismatch(customerId)
+  return Number(version)
+}
+
+function versionMismatch(customerId: string): ProblemError {
+  return new ProblemError(
+    'version-mismatch',
+    `The stored limits of ${customerId} are of another version: read them again.`
+  )
+}
+
+function etagOf({ version }: CustomerLimits): string {
+  return `"${version}"`
+}
+
+function told({ customerId, timeZone, version, limits }: CustomerLimits) {
+  return { customerId, timeZone, version, limits }
+}

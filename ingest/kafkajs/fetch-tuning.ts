@@ -1,0 +1,27 @@
+/** How much is fetched at a time, how much of it waits, how soon a lost member is noticed. */
+import type { InboxBounds } from './partition-inbox.ts'
+
+export interface FetchTuning extends InboxBounds {
+  /** How long a broker holds an empty answer back: the delay of an event at low load, and the pace of an idle consumer. */
+  readonly fetchWaitMs: number
+  /** Bytes of one partition in one fetch: the size of a batch under load. */
+  readonly partitionBytesMax: number
+  readonly fetchBytesMax: number
+  readonly partitionsConcurrentMax: number
+  /** A member that is silent for so long loses its partitions. */
+  readonly sessionTimeoutMs: number
+  /** How soon added partitions and moved leaders are noticed when no request fails over them. */
+  readonly metadataAgeMaxMs: number
+}
+
+export const FETCH_TUNING: FetchTuning = {
+  batchRecordsMax: 5_000,
+  inboxRecordsMax: 20_000,
+  inboxBytesMax: 16 * 1024 * 1024,
+  fetchWaitMs: 100,
+  partitionBytesMax: 1024 * 1024,
+  fetchBytesMax: 10 * 1024 * 1024,
+  partitionsConcurrentMax: 8,
+  sessionTimeoutMs: 10_000,
+  metadataAgeMaxMs: 30_000
+}

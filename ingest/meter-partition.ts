@@ -1,0 +1,327 @@
+/**
+ * The meter consumer of one partition: third stop on the way of one event. It takes batches of the log, has the meter count
+ * them (Redis), sums what was counted, and about once a second writes the sums to the ledger (Postgres) with the cursor L.
+ *
+ * It may die, freeze or be overtaken between any two awaited lines:
+ *   before the meter applied a batch     the next consumer begins at L and applies it
+ *   after, before the flush              the next one begins at L, finds Redis's cursor ahead, and sums those offsets by the
+ *                                        verdicts on record without judging them again
+ *   after the flush                      L stands behind them; nothing is left to do
+ *   overtaken                            Redis's or the ledger's compare-and-set refuses: all that is unflushed is forgotten,
+ *                                        and it begins again at L
+ * It holds no clock and no client, so that the simulation runs these very lines. A store that is away throws
+ * `RetryableError`; whoever runs the loop starts it again later, and it begins at L.
+ */
+import { RetryableError } from '../domain/errors.ts'
+import type {
+  ConsumerMeter,
+  Cut,
+  DeadLetter,
+  DeadLetters,
+  LedgerPosition,
+  MeteredEvent,
+  PartitionSource,
+  RecordBatch,
+  ShardAt,
+  UsageLedger,
+  Verdict
+} from '../domain/ports.ts'
+import { amountsOf } from '../domain/tokens/counter-amounts.ts'
+import { shardOf } from '../domain/tokens/shard.ts'
+import type { Decoded, UncountedReason, UsageRecord } from '../domain/tokens/usage-event.ts'
+import { tell } from './channels.ts'
+import { PendingUsage } from './pending-usage.ts'
+
+export interface MeterPartitionPorts {
+  readonly source: PartitionSource
+  readonly meter: ConsumerMeter
+  readonly ledger: UsageLedger
+  readonly deadLetters: DeadLetters
+  readonly decode: (record: UsageRecord) => Decoded
+  /** Makes a shard usable again, or waits out another who does. */
+  readonly repair: (shard: number) => Promise<void>
+}
+
+export interface MeterPartitionOptions {
+  readonly partition: number
+  readonly shards: number
+  /** Records whose sums may wait in memory while Postgres is away; at more, consumption pauses. */
+  readonly pendingRecordsMax: number
+}
+
+/** Runs until the source says stop. */
+export async function runMeterPartition(ports: MeterPartitionPorts, options: MeterPartitionOptions): Promise<void> {
+  for (;;) {
+    const session = await MeterSession.open(ports, options)
+    if (session !== null && (await session.run()) === 'stopped') return
+  }
+}
+
+/** A stand in one shard: its cursor for this partition as this session knows it, and the verdicts given since L. */
+interface ShardStand {
+  readonly at: ShardAt
+  cursor: number
+  readonly verdicts: ReadonlyMap<number, Verdict>
+}
+
+/** Events of a stretch by shard, and what of it can't be counted. */
+interface Decoding {
+  readonly byShard: ReadonlyMap<number, MeteredEvent[]>
+  readonly records: ReadonlyMap<number, UsageRecord>
+  readonly poison: readonly DeadLetter[]
+}
+
+/** From one opening at L to the next: as long as nothing refuses, every record after L is counted in order. */
+class MeterSession {
+  readonly #ports: MeterPartitionPorts
+  readonly #options: MeterPartitionOptions
+  readonly #shards: readonly ShardStand[]
+  readonly #pending = new PendingUsage()
+  #openCuts: Cut[]
+  /** What the ledger's row says, by this session's own doing. */
+  #flushed: LedgerPosition
+  /** What it will say after the next flush. */
+  #position: LedgerPosition
+
+  private constructor(ports: MeterPartitionPorts, options: MeterPartitionOptions, start: { ledger: LedgerPosition; shards: ShardStand[]; cuts: Cut[] }) {
+    this.#ports = ports
+    this.#options = options
+    this.#shards = start.shards
+    this.#openCuts = start.cuts
+    this.#flushed = start.ledger
+    this.#position = start.ledger
+  }
+
+  /** Null when a shard had to be repaired, or moved on meanwhile: what was read is out of date. */
+  static async open(ports: MeterPartitionPorts, options: MeterPartitionOptions): Promise<MeterSession | null> {
+    const { partition } = options
+    const ledger = await ports.ledger.open(partition)
+    const shards: ShardStand[] = []
+    const cuts: Cut[] = []
+    for (let shard = 0; shard < options.shards; shard++) {
+      const at = { shard, partition, generation: ledger.generations[shard] ?? 0 }
+      const opened = await ports.meter.open(at)
+      if (opened.refused) {
+        if (!opened.newer) await ports.repair(shard)
+        return null
+      }
+      shards.push({ at, cursor: opened.cursor, verdicts: opened.verdicts })
+      cuts.push(...opened.cuts)
+    }
+    await ports.source.open(ledger.cursor, ledger.previousArrivedAt)
+    return new MeterSession(ports, options, { ledger, shards, cuts })
+  }
+
+  async run(): Promise<'stopped' | 'refused'> {
+    for (;;) {
+      const work = await this.#ports.source.next()
+      if (work.kind === 'stop') {
+        await this.#flush()
+        return 'stopped'
+      }
+      const goesOn = work.kind === 'tick' ? await this.#tick(work.drainedAt) : await this.#take(work.batch)
+      if (!goesOn) return 'refused'
+    }
+  }
+
+  /** A batch is, for each shard, all replay or all fresh, and never spans a known cut: it is cut at their cursors. */
+  async #take(batch: RecordBatch): Promise<boolean> {
+    let from = batch.from
+    let next = 0
+    while (from < batch.to) {
+      let to = batch.to
+      for (const stop of [...this.#shards.map(({ cursor }) => cursor), ...this.#openCuts.map(({ at }) => at)]) {
+        if (stop > from && stop < to) to = stop
+      }
+      let end = next
+      while (end < batch.records.length && (batch.records[end]?.offset ?? to) < to) end++
+      if (!(await this.#count({ from, to, records: batch.records.slice(next, end) }))) return false
+      next = end
+      from = to
+    }
+    if (this.#pending.records > this.#options.pendingRecordsMax && !(await this.#flush())) return false
+    return true
+  }
+
+  async #count(stretch: RecordBatch): Promise<boolean> {
+    const decoding = await this.#decode(stretch)
+    const arrivedAt = stretch.records.at(-1)?.arrivedAt ?? this.#position.previousArrivedAt
+    const verdicts = new Map<number, Verdict>()
+    const found: Cut[] = []
+    const shardCursors = [...this.#position.shardCursors]
+    for (const [shard, events] of decoding.byShard) {
+      const stand = this.#shards[shard]
+      if (stand === undefined) throw new Error(`shard ${shard} of ${this.#shards.length} does not exist`)
+      if (stretch.from < stand.cursor) {
+        for (const { offset } of events) verdicts.set(offset, stand.verdicts.get(offset) ?? 'counted')
+      } else {
+        const reply = await this.#ports.meter.apply({
+          ...stand.at,
+          expectedCursor: stand.cursor,
+          end: stretch.to,
+          countedUpTo: arrivedAt ?? 0,
+          events
+        })
+        if (reply.refused) return this.#fenced('redis')
+        stand.cursor = stretch.to
+        events.forEach(({ offset }, i) => {
+          verdicts.set(offset, reply.verdicts[i] ?? 'counted')
+        })
+        found.push(...reply.cuts.filter((cut) => !this.#knows(cut)))
+      }
+      shardCursors[shard] = stretch.to
+    }
+    // Cuts placed since the last batch: the ledger closes before this one.
+    if (found.length > 0 && !((await this.#flush()) && (await this.#settle(found)))) return false
+    await this.#sum(decoding, verdicts)
+    this.#position = { ...this.#position, cursor: stretch.to, previousArrivedAt: arrivedAt, shardCursors }
+    const uncounted: UncountedReason[] = decoding.poison.map(({ reason }) => reason)
+    for (const verdict of verdicts.values()) if (verdict !== 'counted') uncounted.push(verdict)
+    tell.batchCounted({
+      partition: this.#options.partition,
+      records: stretch.records.length,
+      counted: verdicts.size - (uncounted.length - decoding.poison.length),
+      uncounted,
+      arrivedAt: arrivedAt ?? 0
+    })
+    return this.#settleReached()
+  }
+
+  /** What can't be decoded is a dead letter, acknowledged by the broker before any cursor passes it. */
+  async #decode(stretch: RecordBatch): Promise<Decoding> {
+    const byShard = new Map<number, MeteredEvent[]>()
+    const records = new Map<number, UsageRecord>()
+    const { partition, shards } = this.#options
+    const poison: DeadLetter[] = []
+    for (const record of stretch.records) {
+      const decoded = this.#ports.decode(record)
+      if ('rejection' in decoded) {
+        const { code: reason, field, message } = decoded.rejection
+        poison.push({ partition, record, reason, field, message })
+        continue
+      }
+      const { event } = decoded
+      const shard = shardOf(event.customerId, shards)
+      const events = byShard.get(shard)
+      const metered = { offset: record.offset, arrivedAt: record.arrivedAt, event }
+      if (events === undefined) byShard.set(shard, [metered])
+      else events.push(metered)
+      records.set(record.offset, record)
+    }
+    if (poison.length > 0) await this.#ports.deadLetters.append(poison)
+    return { byShard, records, poison }
+  }
+
+  /** Conflicts are dead letters before L passes them. */
+  async #sum({ byShard, records, poison }: Decoding, verdicts: ReadonlyMap<number, Verdict>): Promise<void> {
+    const { partition } = this.#options
+    const letters: DeadLetter[] = []
+    for (const { record, reason, field, message } of poison) this.#pending.leaveOut({ offset: record.offset, reason, field, message })
+    for (const events of byShard.values()) {
+      for (const { offset, event } of events) {
+        const verdict = verdicts.get(offset)
+        if (verdict === 'counted') {
+          this.#pending.add(event)
+          continue
+        }
+        const reason: UncountedReason = verdict === 'conflict' ? 'conflict' : 'duplicate'
+        const message =
+          reason === 'conflict'
+            ? `event ${event.id} of source ${event.source} was counted before with other tokens, user or model`
+            : `event ${event.id} of source ${event.source} was counted before`
+        this.#pending.leaveOut({ offset, reason, field: 'id', message })
+        const record = records.get(offset)
+        if (reason === 'conflict' && record !== undefined) letters.push({ partition, record, reason, field: 'id', message })
+      }
+    }
+    if (letters.length > 0) await this.#ports.deadLetters.append(letters)
+  }
+
+  /** The ledger may be away at a tick: sums wait in memory, and quotas go on. */
+  async #tick(drainedAt: number | null): Promise<boolean> {
+    try {
+      if (!(await this.#flush())) return false
+      this.#ports.source.report(this.#flushed.cursor)
+    } catch (error) {
+      if (!(error instanceof RetryableError) || this.#pending.records > this.#options.pendingRecordsMax) throw error
+      tell.ledgerAway({ partition: this.#options.partition, waiting: this.#pending.records, error })
+    }
+    for (const { at, cursor } of this.#shards) {
+      const countedUpTo = drainedAt ?? this.#position.previousArrivedAt
+      const reply = await this.#ports.meter.tick({ ...at, cursor, flushed: this.#flushed.cursor, countedUpTo })
+      if (reply.refused) return this.#fenced('redis')
+      this.#openCuts.push(...reply.cuts.filter((cut) => !this.#knows(cut)))
+    }
+    return this.#settleReached()
+  }
+
+  /** One transaction: sums, uncounted offsets and L; false when someone else moved L or raised a generation. */
+  async #flush(): Promise<boolean> {
+    if (this.#position.cursor === this.#flushed.cursor) return true
+    const rows = this.#pending.rows()
+    const outcome = await this.#ports.ledger.flush({
+      partition: this.#options.partition,
+      from: this.#flushed,
+      to: this.#position,
+      rows,
+      uncounted: this.#pending.uncounted()
+    })
+    if (outcome === 'fenced') return this.#fenced('postgres')
+    this.#flushed = this.#position
+    this.#pending.clear()
+    tell.ledgerFlushed({ partition: this.#options.partition, cursor: this.#flushed.cursor, rows: rows.length })
+    return true
+  }
+
+  #knows(cut: Cut): boolean {
+    return this.#openCuts.some(({ id, shard }) => id === cut.id && shard === cut.shard)
+  }
+
+  /** Cuts that the position has reached: L is brought there, and the ledger's sums are added. */
+  async #settleReached(): Promise<boolean> {
+    const reached = this.#openCuts.filter(({ at }) => at <= this.#position.cursor)
+    if (reached.length === 0) return true
+    if (!(await this.#flush())) return false
+    this.#openCuts = this.#openCuts.filter((cut) => !reached.includes(cut))
+    return this.#settle(reached)
+  }
+
+  /**
+   * L stands at the cut: what the ledger holds for this partition is exactly what came before it, added chunk by chunk, each
+   * once. Missed the moment, because a flush that touched the shard went past it: the meter cuts again.
+   */
+  async #settle(cuts: readonly Cut[]): Promise<boolean> {
+    for (const cut of cuts) {
+      const stand = this.#shards[cut.shard]
+      if (stand === undefined) throw new Error(`cut ${cut.id} is of shard ${cut.shard}, which does not exist`)
+      for (let progress: string | null = cut.progress; progress !== null; ) {
+        const chunk = await this.#ports.ledger.readForCut({
+          partition: this.#options.partition,
+          position: this.#flushed,
+          customerId: cut.customerId,
+          sinceQuarter: firstQuarterOf(cut),
+          after: progress
+        })
+        if (chunk.refused) return this.#fenced('postgres')
+        if ((this.#flushed.shardCursors[cut.shard] ?? 0) > cut.at) {
+          await this.#ports.meter.cutAgain(stand.at, cut)
+          break
+        }
+        const amounts = amountsOf(cut.counters, chunk.rows)
+        await this.#ports.meter.seed(stand.at, { ...cut, progress }, { amounts, next: chunk.next })
+        progress = chunk.next
+      }
+    }
+    return true
+  }
+
+  #fenced(store: 'redis' | 'postgres'): false {
+    tell.fenced({ partition: this.#options.partition, store })
+    return false
+  }
+}
+
+/** The first quarter of any window that a cut seeds. */
+function firstQuarterOf(cut: Cut): number {
+  return Math.min(...cut.counters.map(({ windows }) => windows[0]?.[0] ?? 0))
+}

@@ -1,0 +1,77 @@
+/** What a partition has counted in Redis and not yet written to the ledger: sums by ledger key, and the offsets left out. */
+import type { LedgerRow, Uncounted } from '../domain/ports.ts'
+import { quarterOf } from '../domain/tokens/quarter-hour.ts'
+import { TOKEN_POOLS, type TokenPool } from '../domain/tokens/token-pools.ts'
+import type { UsageEvent } from '../domain/tokens/usage-event.ts'
+
+interface Sum {
+  readonly customerId: string
+  readonly userId: string
+  readonly model: string
+  readonly quarter: number
+  readonly tokens: Record<TokenPool, number>
+  events: number
+}
+
+export class PendingUsage {
+  #sums = new Map<string, Sum>()
+  /** Sums that a further event would have taken past 2^53: complete, beside a new one of the same key. */
+  #full: Sum[] = []
+  #uncounted: Uncounted[] = []
+  #records = 0
+
+  /** A correction takes its tokens back and its event with them. */
+  add(event: UsageEvent): void {
+    const quarter = quarterOf(event.occurredAt)
+    const key = `${event.customerId}\u0000${event.userId}\u0000${event.model}\u0000${quarter}`
+    const { customerId, userId, model } = event
+    let sum = this.#sums.get(key)
+    if (sum !== undefined && !hasRoom(sum, event)) {
+      this.#full.push(sum)
+      sum = undefined
+    }
+    if (sum === undefined) {
+      sum = {
+        customerId,
+        userId,
+        model,
+        quarter,
+        tokens: { input: 0, cacheRead: 0, cacheWrite: 0, output: 0, reasoning: 0 },
+        events: 0
+      }
+      this.#sums.set(key, sum)
+    }
+    for (const pool of TOKEN_POOLS) sum.tokens[pool] += event.tokens[pool]
+    sum.events += event.kind === 'used' ? 1 : -1
+    this.#records++
+  }
+
+  leaveOut(uncounted: Uncounted): void {
+    this.#uncounted.push(uncounted)
+    this.#records++
+  }
+
+  /** Records whose effect waits here. */
+  get records(): number {
+    return this.#records
+  }
+
+  rows(): LedgerRow[] {
+    return [...this.#full, ...this.#sums.values()]
+  }
+
+  uncounted(): readonly Uncounted[] {
+    return this.#uncounted
+  }
+
+  clear(): void {
+    this.#sums = new Map()
+    this.#full = []
+    this.#uncounted = []
+    this.#records = 0
+  }
+}
+
+function hasRoom(sum: Sum, event: UsageEvent): boolean {
+  return TOKEN_POOLS.every((pool) => Number.isSafeInteger(sum.tokens[pool] + event.tokens[pool]))
+}

@@ -1,0 +1,143 @@
+/**
+ * Makes a shard of the meter usable again after its Redis server restarted, lost its tail or came back empty, and makes it in
+ * the first place. One repairer at a time, by an advisory lock; should two overlap all the same, the later generation wins.
+ *
+ *   1. raise the shard's generation and commit: no flush of an older one lands, so the ledger stands still for this shard
+ *   2. take the shard: it refuses everything but this repairer
+ *   3. roll a state that only lags forward from its cursors to L; build any other from the ledger and the log
+ *   4. open it
+ *
+ * Dying between any two steps leaves a shard that refuses everything; the next repairer begins at 1.
+ */
+import type {
+  BuiltCustomer,
+  LedgerCustomer,
+  LedgerRepair,
+  LogReader,
+  MeteredEvent,
+  MeterRepair
+} from '../domain/ports.ts'
+import { compileLimits } from '../domain/tokens/compile-limits.ts'
+import { amountsOf } from '../domain/tokens/counter-amounts.ts'
+import { quarterOf } from '../domain/tokens/quarter-hour.ts'
+import { shardOf } from '../domain/tokens/shard.ts'
+import type { Decoded, UsageRecord } from '../domain/tokens/usage-event.ts'
+import { tell } from './channels.ts'
+
+export interface RepairPorts {
+  readonly meter: MeterRepair
+  readonly ledger: LedgerRepair
+  readonly log: LogReader
+  readonly decode: (record: UsageRecord) => Decoded
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+  readonly shards: number
+  readonly partitions: number
+}
+
+/** Limits may look back over a billing period of a year and the one before it. */
+const LOOK_BACK_MS = 800 * 86_400_000
+/** Events and customers a script takes at a time: some ten milliseconds of Redis. */
+const CHUNK_EVENTS = 1_000
+const CHUNK_CUSTOMERS = 100
+
+/** Resolves when the shard is usable, or was taken by another repairer; the caller looks at it anew in either case. */
+export async function repairShard(shard: number, ports: RepairPorts): Promise<void> {
+  await ports.ledger.withLock(shard, async () => {
+    const generation = await ports.ledger.raiseGeneration(shard)
+    const known = await ports.ledger.cursors()
+    const ledgerCursors = Array.from({ length: ports.partitions }, (_, partition) => known[partition] ?? 0)
+    const begun = await ports.meter.begin(shard, generation, ports.partitions)
+    if (begun.refused) return
+    const repair = { shard, generation, ledgerCursors, ports }
+    const whole = begun.cursors === null ? await build(repair) : await rollForward(repair, begun.cursors)
+    if (!whole) return
+    if (await ports.meter.finish(shard, generation, begun.cursors === null ? ledgerCursors : null)) {
+      tell.repaired({ shard, generation, mode: begun.cursors === null ? 'build' : 'roll-forward' })
+    }
+  })
+}
+
+interface Repair {
+  readonly shard: number
+  readonly generation: number
+  readonly ledgerCursors: readonly number[]
+  readonly ports: RepairPorts
+}
+
+/** What the ledger has and the shard lacks is counted again, cursor and effects together. */
+async function rollForward(repair: Repair, cursors: readonly number[]): Promise<boolean> {
+  const { shard, generation, ports } = repair
+  for (const [partition, end] of repair.ledgerCursors.entries()) {
+    let from = cursors[partition] ?? 0
+    for await (const { to, events } of countedEvents(repair, partition, { from, to: end })) {
+      if (!(await ports.meter.rollForward(shard, generation, { partition, from, to, events }))) return false
+      from = to
+    }
+  }
+  return true
+}
+
+/** An empty shard: counters as the ledger has them, marks of every counted event that the log still has. */
+async function build(repair: Repair): Promise<boolean> {
+  const { shard, generation, ports } = repair
+  for await (const customers of builtCustomers(repair)) {
+    if (!(await ports.meter.build(shard, generation, { customers, marks: [] }))) return false
+  }
+  const ends = await ports.log.ends()
+  for (const [partition, to] of repair.ledgerCursors.entries()) {
+    const from = ends[partition]?.first ?? 0
+    for await (const { events } of countedEvents(repair, partition, { from, to })) {
+      if (!(await ports.meter.build(shard, generation, { customers: [], marks: events }))) return false
+    }
+  }
+  return true
+}
+
+/** The shard's counted events of a stretch of the log, in chunks; `to` is where each chunk ends, the last one at the stretch's end. */
+async function* countedEvents(
+  { shard, ports }: Repair,
+  partition: number,
+  stretch: { readonly from: number; readonly to: number }
+): AsyncGenerator<{ to: number; events: MeteredEvent[] }> {
+  if (stretch.from >= stretch.to) return
+  const uncounted = await ports.ledger.uncounted(partition, stretch.from, stretch.to)
+  for await (const batch of ports.log.read(partition, stretch.from, stretch.to)) {
+    for (let i = 0; i < batch.records.length; i += CHUNK_EVENTS) {
+      const chunk = batch.records.slice(i, i + CHUNK_EVENTS)
+      const events: MeteredEvent[] = []
+      for (const record of chunk) {
+        if (uncounted.has(record.offset)) continue
+        const decoded = ports.decode(record)
+        if ('rejection' in decoded)
+          throw new Error(`partition ${partition}, offset ${record.offset}: counted once, refused now`)
+        const { event } = decoded
+        if (shardOf(event.customerId, ports.shards) === shard)
+          events.push({ offset: record.offset, arrivedAt: record.arrivedAt, event })
+      }
+      const last = chunk.at(-1)
+      if (last !== undefined) yield { to: last.offset + 1, events }
+    }
+  }
+  yield { to: stretch.to, events: [] }
+}
+
+async function* builtCustomers({ shard, ports }: Repair): AsyncGenerator<BuiltCustomer[]> {
+  const now = ports.now()
+  let after = ''
+  for (;;) {
+    const { customers, next } = await ports.ledger.customers(after, quarterOf(now - LOOK_BACK_MS))
+    const built = customers
+      .filter(({ customerId }) => shardOf(customerId, ports.shards) === shard)
+      .map((one) => builtCustomer(one, now))
+    for (let i = 0; i < built.length; i += CHUNK_CUSTOMERS) yield built.slice(i, i + CHUNK_CUSTOMERS)
+    if (next === null) return
+    after = next
+  }
+}
+
+function builtCustomer({ customerId, total, limits, rows }: LedgerCustomer, now: number): BuiltCustomer {
+  if (limits === null) return { customerId, total, limits: null, amounts: [] }
+  const { compiled } = compileLimits(limits, now)
+  return { customerId, total, limits: compiled, amounts: amountsOf(compiled.counters, rows) }
+}

@@ -1,0 +1,58 @@
+/**
+ * The key schema of the meter, and the only place that spells a key. A shard's keys carry one hash tag, so that a Redis
+ * Cluster keeps them on one node. All but the state name the build they belong to: a shard built anew is written under the
+ * keys of a new build, and becomes the one in force by one change of the state.
+ *
+ *   <prefix>:{m<shard>}:state                                 who may use the shard, cursors, times
+ *   <prefix>:{m<shard>}:<build>:verdicts:<partition>          offset → verdict other than counted, until L has passed it
+ *   <prefix>:{m<shard>}:<build>:cuts                          cuts that wait for the ledger
+ *   <prefix>:{m<shard>}:<build>:mark:<generation>:<bucket>    identity → fingerprint of the content
+ *   <prefix>:{m<shard>}:<build>:<kind>:<customer>             limits, used, holds, expiry (of holds)
+ */
+export class ShardKeys {
+  readonly #root: string
+  readonly #built: string
+  readonly state: string
+  readonly cuts: string
+
+  constructor(prefix: string, shard: number, build: string) {
+    this.#root = `${prefix}:{m${shard}}`
+    this.#built = `${this.#root}:${build}`
+    this.state = `${this.#root}:state`
+    this.cuts = `${this.#built}:cuts`
+  }
+
+  verdicts(partition: number): string {
+    return `${this.#built}:verdicts:${partition}`
+  }
+
+  mark(generation: number, bucket: number): string {
+    return `${this.#built}:mark:${generation}:${bucket}`
+  }
+
+  limits(customerId: string): string {
+    return `${this.#built}:limits:${customerId}`
+  }
+
+  used(customerId: string): string {
+    return `${this.#built}:used:${customerId}`
+  }
+
+  holds(customerId: string): string {
+    return `${this.#built}:holds:${customerId}`
+  }
+
+  expiry(customerId: string): string {
+    return `${this.#built}:expiry:${customerId}`
+  }
+
+  /** All that the quota scripts touch of a customer, in the order of their KEYS. */
+  ofCustomer(customerId: string): string[] {
+    return [this.state, this.limits(customerId), this.used(customerId), this.holds(customerId), this.expiry(customerId)]
+  }
+
+  /** Matches every key of this build. */
+  everyKey(): string {
+    return `${this.#built.replaceAll(/[[\]*?\\]/g, '\\$&')}:*`
+  }
+}

@@ -1,0 +1,165 @@
+/** How a repairer makes a shard usable again: rolled forward in place, or built from empty under new keys and flipped in last. */
+import type { BuiltCustomer, MeteredEvent, MeterRepair, Refusable, RollForward } from '../domain/ports.ts'
+import { Cluster } from 'ioredis'
+import { asRetryable } from './connect.ts'
+import { amountAsList } from './consumer-meter.ts'
+import { wordsOf } from './decode-cut.ts'
+import { MARK_FINGERPRINT_BYTES, MARK_ID_BYTES, markGenerationOf, markOf } from './mark.ts'
+import { packBatch } from './pack-batch.ts'
+import type { Shards } from './shards.ts'
+
+/** MARK of build-shard.lua: <I4c8c2. */
+const MARK_BYTES = 4 + MARK_ID_BYTES + MARK_FINGERPRINT_BYTES
+
+/** What one repair has learnt so far; forgotten when it ends. */
+interface Repair {
+  readonly build: string
+  markMin: number
+  markMax: number
+}
+
+export class RedisMeterRepair implements MeterRepair {
+  readonly #shards: Shards
+  readonly #repairs = new Map<string, Repair>()
+
+  constructor(shards: Shards) {
+    this.#shards = shards
+  }
+
+  async begin(shard: number, generation: number, partitions: number): Promise<Refusable<{ cursors: readonly number[] | null }>> {
+    const reply = await this.#run(shard, '', 'meterBeginRepair', (keys) => ({
+      keys: [keys.state],
+      args: [generation, partitions]
+    }))
+    if (reply[0] === 'refused') return { refused: true }
+    this.#repairs.set(`${shard}:${generation}`, { build: String(reply[1]), markMin: 0, markMax: 0 })
+    return { refused: false, cursors: reply[0] === 'build' ? null : wordsOf(reply.slice(2)).map(Number) }
+  }
+
+  async rollForward(shard: number, generation: number, chunk: RollForward): Promise<boolean> {
+    const { markBuckets, markGenerationMs } = this.#shards.installation
+    const { build } = this.#repair(shard, generation)
+    const { partition } = chunk
+    const last = chunk.events.at(-1)
+    const reply = await this.#run(shard, build, 'meterApplyBatch', (keys) => {
+      const packed = packBatch(chunk.events, { keys, partition, markBuckets, markGenerationMs, markMax: 0 })
+      const spans = chunk.events.length === 0 ? [0, 0] : [packed.markFirst, packed.markSpans]
+      return {
+        keys: packed.keys,
+        args: [
+          build,
+          generation,
+          partition,
+          chunk.from,
+          chunk.to,
+          last?.arrivedAt ?? 0,
+          'replay',
+          ...spans,
+          packed.buckets,
+          packed.customers,
+          packed.texts,
+          packed.firstOffset,
+          packed.events
+        ]
+      }
+    })
+    return reply[0] === 'ok'
+  }
+
+  async build(
+    shard: number,
+    generation: number,
+    part: { customers: readonly BuiltCustomer[]; marks: readonly MeteredEvent[] }
+  ): Promise<boolean> {
+    const { markBuckets, markGenerationMs } = this.#shards.installation
+    const repair = this.#repair(shard, generation)
+    const reply = await this.#run(shard, repair.build, 'meterBuildShard', (keys) => {
+      const all = [keys.state]
+      const marks = Buffer.alloc(part.marks.length * MARK_BYTES)
+      let at = 0
+      part.marks.forEach(({ event, arrivedAt }, i) => {
+        const mark = markOf(event, markBuckets)
+        const span = markGenerationOf(arrivedAt, markGenerationMs)
+        repair.markMin = repair.markMin === 0 ? span : Math.min(repair.markMin, span)
+        repair.markMax = Math.max(repair.markMax, span)
+        all.push(keys.mark(span, mark.bucket))
+        at = marks.writeUInt32LE(i, at)
+        at += mark.id.copy(marks, at)
+        at = marks.writeUInt16LE(mark.fingerprint, at)
+      })
+      for (const { customerId } of part.customers) all.push(keys.limits(customerId), keys.used(customerId))
+      const customers = part.customers.map(({ total, limits, amounts }) => ({
+        total: String(total),
+        limits: limits ?? false,
+        amounts: amounts.map(amountAsList)
+      }))
+      return { keys: all, args: [generation, marks, JSON.stringify(customers)] }
+    })
+    return reply[0] === 'ok'
+  }
+
+  async finish(shard: number, generation: number, cursors: readonly number[] | null): Promise<boolean> {
+    const { build, markMin, markMax } = this.#repair(shard, generation)
+    if (cursors === null && !(await this.#cutAgain(shard, generation, build))) return false
+    const floor = markMin === 0 ? markGenerationOf(Date.now(), this.#shards.installation.markGenerationMs) - 1 : markMin
+    const reply = await this.#run(shard, build, 'meterFinishRepair', (keys) => ({
+      keys: [keys.state],
+      args: cursors === null ? [generation, '', ''] : [generation, markMax, floor, ...cursors]
+    }))
+    this.#repairs.delete(`${shard}:${generation}`)
+    if (reply[0] !== 'ok') return false
+    const old = String(reply[1])
+    if (old !== '' && old !== build) await this.#drop(shard, old)
+    return true
+  }
+
+  /** Cuts that were open have missed their moment: they begin again at the cursors as they stand now. */
+  async #cutAgain(shard: number, generation: number, build: string): Promise<boolean> {
+    const { redis } = this.#shards
+    const cuts = await translated(redis.hgetall(this.#shards.keys(shard, build).cuts))
+    for (const [id, text] of Object.entries(cuts)) {
+      if (!text.startsWith('{')) continue
+      const { customerId }: { customerId: string } = JSON.parse(text)
+      const reply = await this.#run(shard, build, 'meterCutAgain', (keys) => ({
+        keys: [keys.state, keys.cuts, keys.used(customerId)],
+        args: [build, generation, id, 'repair']
+      }))
+      if (reply[0] !== 'ok') return false
+    }
+    return true
+  }
+
+  /** Deletes the keys of a build that is no longer in force. */
+  async #drop(shard: number, build: string): Promise<void> {
+    const keys = this.#shards.keys(shard, build)
+    const { redis } = this.#shards
+    for (const node of redis instanceof Cluster ? redis.nodes('master') : [redis]) {
+      for await (const found of node.scanStream({ match: keys.everyKey(), count: 1000 })) {
+        for (const key of wordsOf(found)) await translated(node.unlink(key))
+      }
+    }
+  }
+
+  #repair(shard: number, generation: number): Repair {
+    const repair = this.#repairs.get(`${shard}:${generation}`)
+    if (repair === undefined) throw new Error(`no repair of shard ${shard} has begun with generation ${generation}`)
+    return repair
+  }
+
+  #run(shard: number, build: string, ...[name, call]: RepairCall): Promise<readonly unknown[]> {
+    return this.#shards.runBuild(shard, build, { name, call })
+  }
+}
+
+type RepairCall = [
+  name: Parameters<Shards['runBuild']>[2]['name'],
+  call: Parameters<Shards['runBuild']>[2]['call']
+]
+
+async function translated<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer
+  } catch (error) {
+    throw asRetryable(error)
+  }
+}

@@ -1,0 +1,20 @@
+#!lua
+-- How every limit of a customer that applies to a call stands now.
+-- KEYS    1 state, 2 limits, 3 used, 4 holds, 5 expiry of holds
+-- ARGV    1 build, 2 now (ms) or '', 3 hash of the customer, 4 user, 5 model, 6 'call' or 'balance'
+-- Returns {'refused', why} or {'none'} (no limits: customer not known) or
+--         {'ok', now, counted up to (ms), all tokens ever, then per limit: id, max, used, held, resets, mode, when unknown, unknown}
+local refused = refusal(KEYS[1], ARGV[1], '')
+if refused then return { 'refused', refused } end
+local limits = load_limits(KEYS[2])
+if not limits then return { 'none' } end
+local now = clock(ARGV[2])
+local due = redis.call('ZCOUNT', KEYS[5], '-inf', whole(now))
+if due > 0 then
+  redis.call('HSET', KEYS[1], 'dirty', '1')
+  sweep_holds(KEYS[3], KEYS[4], KEYS[5], limits, now)
+  redis.call('HSET', KEYS[1], 'dirty', '0')
+end
+local home = tonumber(ARGV[3]) % tonumber(redis.call('HGET', KEYS[1], 'partitions'))
+local reply = { 'ok', whole(now), redis.call('HGET', KEYS[1], 'countedUpTo:' .. home) or '0', redis.call('HGET', KEYS[3], '0@0') or '0' }
+return write_standing(reply, standing(KEYS[3], limits, ARGV[4], ARGV[5], now, ARGV[6] == 'balance'))

@@ -1,0 +1,21 @@
+#!lua
+-- Begins an open cut again at the present cursors: its moment was missed, or the shard was repaired.
+-- KEYS    1 state, 2 cuts, 3 used
+-- ARGV    1 build, 2 generation, 3 cut, 4 'consumer' or 'repair'
+-- Returns {'refused', why} or {'ok'}; 'ok' as well when the cut is gone
+if ARGV[4] == 'repair' then
+  if not repairs(KEYS[1], ARGV[2]) then return { 'refused', 'overtaken' } end
+else
+  local refused = refusal(KEYS[1], ARGV[1], ARGV[2])
+  if refused then return { 'refused', refused } end
+end
+local text = redis.call('HGET', KEYS[2], ARGV[3])
+if not text then return { 'ok' } end
+local cut = cjson.decode(text)
+
+redis.call('HSET', KEYS[1], 'dirty', '1')
+zero_windows(KEYS[3], cut.counters)
+remove_cut(KEYS[2], KEYS[3], cut)
+place_cut(KEYS[1], KEYS[2], KEYS[3], cut.customerId, cut.counters)
+redis.call('HSET', KEYS[1], 'dirty', '0')
+return { 'ok' }

@@ -1,0 +1,272 @@
+#!lua
+-- What several scripts share; scripts.ts puts it in front of each. It is no script of its own.
+-- KEYS    none
+-- ARGV    none
+-- Returns nothing
+--
+-- The state hash of a shard: build (names the keys in force), generation, runId (of the server that wrote it), repairing,
+-- repairRun, building, dirty, partitions, cursor:<p>, countedUpTo:<p>, markMax, marksFrom, lastCut.
+-- The used hash of a customer: `0@0` all tokens ever; `<n>@<start>[#subject]` what counter n saw in the window that starts at
+-- that quarter; `h<n>[#subject]` what is held against counter n; `s<n>` cuts that counter n still waits for; `q` the quarter
+-- at which fields were last swept.
+
+local COUNT_MAX = 9007199254740991
+local HOLD_MEMORY_MS = 600000 -- how long an ended hold is remembered, so that a retry of its creation finds it ended
+
+local function run_id()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+end
+
+-- Nil when the shard may be used by whoever holds this build and generation ('' = any), else why not.
+local function refusal(state, build, generation)
+  local now = redis.call('HMGET', state, 'build', 'generation', 'runId', 'repairing', 'dirty')
+  if not now[1] then return 'unrepaired' end
+  if now[3] ~= run_id() or now[4] == '1' or now[5] == '1' then return 'unrepaired' end
+  if generation ~= '' and now[2] ~= generation then return 'generation:' .. now[2] end
+  if now[1] ~= build then return 'build:' .. now[1] end
+  return nil
+end
+
+-- True when the caller is the shard's repairer: its generation, on the server on which it began.
+local function repairs(state, generation)
+  local now = redis.call('HMGET', state, 'generation', 'repairing', 'repairRun')
+  return now[1] == generation and now[2] == '1' and now[3] == run_id()
+end
+
+local function clock(given)
+  if given ~= '' then return tonumber(given) end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local function clamp(amount)
+  if amount > COUNT_MAX then return COUNT_MAX end
+  if amount < -COUNT_MAX then return -COUNT_MAX end
+  return amount
+end
+
+-- Adds to a field. A sum that would pass 2^53 - 1 stays there: beyond it neither side could tell numbers apart.
+local function add(key, field, amount)
+  local sum = redis.call('HINCRBY', key, field, whole(clamp(amount)))
+  if sum > COUNT_MAX then redis.call('HSET', key, field, whole(COUNT_MAX)) end
+end
+
+local function load_limits(key)
+  local packed = redis.call('GET', key)
+  return packed and cmsgpack.unpack(packed) or nil
+end
+
+-- Counter 0 of every customer, limited or not: all tokens ever, so that whatever was counted can be reconciled.
+local EVERYTHING = {
+  id = 'everything', n = 0, scope = { kind = 'customer' }, weights = { ['*'] = { 1, 1, 1, 1, 1 } }, rollingHours = 0, windows = { { 0, 2147483647 } }
+}
+
+-- The subject under which a counter sums a call (empty for one sum in all), or nil when the call is none of its business.
+local function subject_of(counter, user, model)
+  local scope = counter.scope
+  if scope.kind == 'customer' then return '' end
+  if scope.kind == 'user' then return scope.userId == user and '' or nil end
+  if scope.kind == 'model' then return scope.model == model and '' or nil end
+  if scope.kind == 'each-user' then return user ~= '' and user or nil end
+  if scope.kind == 'each-model' then return model end
+  return scope.userId == user and scope.model == model and '' or nil
+end
+
+local function amount_of(counter, model, pools)
+  local weights = counter.weights[model] or counter.weights['*']
+  return weights[1] * pools[1] + weights[2] * pools[2] + weights[3] * pools[3] + weights[4] * pools[4] + weights[5] * pools[5]
+end
+
+-- The listed window that holds a quarter, or nil. Lists are ascending and short, and the newest is asked for most.
+local function window_of(counter, quarter)
+  local windows = counter.windows
+  for i = #windows, 1, -1 do
+    if windows[i][1] <= quarter then
+      return quarter < windows[i][2] and windows[i] or nil
+    end
+  end
+  return nil
+end
+
+local function field_of(n, start, subject)
+  if subject == '' then return n .. '@' .. start end
+  return n .. '@' .. start .. '#' .. subject
+end
+
+local function held_field(n, subject)
+  if subject == '' then return 'h' .. n end
+  return 'h' .. n .. '#' .. subject
+end
+
+-- Adds a hold to (sign 1) or takes it from (sign -1) what is held against every counter it touches.
+local function weigh_hold(used, limits, hold, sign)
+  for _, counter in ipairs(limits.counters) do
+    local subject = subject_of(counter, hold.userId, hold.model)
+    if subject then
+      local amount = amount_of(counter, hold.model, hold.pools)
+      if amount ~= 0 then add(used, held_field(counter.n, subject), sign * amount) end
+    end
+  end
+end
+
+local function is_live(hold)
+  return hold.state == 'held' or hold.state == 'settled'
+end
+
+-- Ends what has expired; forgets what ended long ago. Bounded, so that no call pays for all at once.
+local function sweep_holds(used, holds, expiry, limits, now)
+  local due = redis.call('ZRANGEBYSCORE', expiry, '-inf', whole(now), 'LIMIT', 0, 1000)
+  for _, id in ipairs(due) do
+    local packed = redis.call('HGET', holds, id)
+    local hold = packed and cmsgpack.unpack(packed)
+    if hold and is_live(hold) then
+      weigh_hold(used, limits, hold, -1)
+      hold.state = 'expired'
+      redis.call('HSET', holds, id, cmsgpack.pack(hold))
+      redis.call('ZADD', expiry, whole(now + HOLD_MEMORY_MS), id)
+    else
+      redis.call('HDEL', holds, id)
+      redis.call('ZREM', expiry, id)
+    end
+  end
+end
+
+-- How a customer's limits stand for a call; for a balance, also those of other users and models than the call's.
+local function standing(used, limits, user, model, now, balance)
+  local quarter = math.floor(now / 900000)
+  local counters = {}
+  for _, counter in ipairs(limits.counters) do counters[counter.id] = counter end
+  local lines = {}
+  for _, limit in ipairs(limits.limits) do
+    local counter = counters[limit.counterId]
+    local subject = subject_of(counter, user, model)
+    if balance then
+      if counter.scope.kind == 'each-model' then subject = model ~= '' and model or nil
+      elseif counter.scope.kind ~= 'each-user' then subject = '' end
+    end
+    if subject then
+      local sum, resets, unknown = 0, 0, ''
+      if limit.rollingHours > 0 then
+        local first = quarter - limit.rollingHours * 4 + 1
+        local oldest = nil
+        local fields = {}
+        for q = first, quarter + 1 do fields[#fields + 1] = field_of(counter.n, q, subject) end
+        local values = redis.call('HMGET', used, unpack(fields))
+        for i, value in ipairs(values) do
+          if value then
+            sum = sum + tonumber(value)
+            if not oldest and value ~= '0' then oldest = first + i - 1 end
+          end
+        end
+        resets = ((oldest or quarter) + limit.rollingHours * 4) * 900000
+      else
+        local window = window_of(counter, quarter)
+        if window then
+          sum = tonumber(redis.call('HGET', used, field_of(counter.n, window[1], subject)) or 0)
+          resets = window[2] * 900000
+        else
+          unknown = 'windows-ran-out'
+        end
+      end
+      local marks = redis.call('HMGET', used, 's' .. counter.n, held_field(counter.n, subject))
+      if marks[1] then unknown = 'seeding' end
+      lines[#lines + 1] = {
+        limit = limit, counter = counter, used = sum, held = tonumber(marks[2] or 0), resets = resets, unknown = unknown
+      }
+    end
+  end
+  return lines
+end
+
+local function write_standing(reply, lines)
+  for _, line in ipairs(lines) do
+    reply[#reply + 1] = line.limit.id
+    reply[#reply + 1] = whole(line.limit.max)
+    reply[#reply + 1] = whole(line.used)
+    reply[#reply + 1] = whole(line.held)
+    reply[#reply + 1] = whole(line.resets)
+    reply[#reply + 1] = line.limit.mode
+    reply[#reply + 1] = line.limit.whenUnknown
+    reply[#reply + 1] = line.unknown
+  end
+  return reply
+end
+
+-- Cuts that wait for a partition: pairs of the cut's description and this partition's progress.
+local function cuts_for(cuts, partition)
+  local found = {}
+  if redis.call('EXISTS', cuts) == 0 then return found end
+  local all = redis.call('HGETALL', cuts)
+  local progress, text = {}, {}
+  for i = 1, #all, 2 do
+    local id, of = string.match(all[i], '^(.-):(%d+)$')
+    if not id then
+      text[all[i]] = all[i + 1]
+    elseif of == partition then
+      progress[id] = all[i + 1]
+    end
+  end
+  for id, done in pairs(progress) do
+    found[#found + 1] = text[id]
+    found[#found + 1] = done
+  end
+  return found
+end
+
+-- Opens a cut for counters of a customer at the shard's present cursors. Their windows have been set to zero by the caller.
+local function place_cut(state, cuts, used, customer, counters)
+  local id = redis.call('HGET', state, 'generation') .. '-' .. redis.call('HINCRBY', state, 'lastCut', 1)
+  local partitions = tonumber(redis.call('HGET', state, 'partitions'))
+  local at = {}
+  for p = 0, partitions - 1 do
+    at[p + 1] = tonumber(redis.call('HGET', state, 'cursor:' .. p) or 0)
+    redis.call('HSET', cuts, id .. ':' .. p, '')
+  end
+  redis.call('HSET', cuts, id, cjson.encode({ id = id, customerId = customer, counters = counters, at = at }))
+  for _, counter in ipairs(counters) do redis.call('HINCRBY', used, 's' .. counter.n, 1) end
+end
+
+-- Takes a cut away. Its counters no longer wait for it.
+local function remove_cut(cuts, used, cut)
+  for p = 0, #cut.at - 1 do redis.call('HDEL', cuts, cut.id .. ':' .. p) end
+  redis.call('HDEL', cuts, cut.id)
+  for _, counter in ipairs(cut.counters) do
+    if redis.call('HINCRBY', used, 's' .. counter.n, -1) <= 0 then redis.call('HDEL', used, 's' .. counter.n) end
+  end
+end
+
+-- Sets windows of counters to zero: those that `counters` list; of a rolling counter, all.
+local function zero_windows(used, counters)
+  local chosen = {}
+  for _, counter in ipairs(counters) do
+    local starts = {}
+    for _, window in ipairs(counter.windows) do starts[whole(window[1])] = true end
+    chosen[whole(counter.n)] = { all = counter.rollingHours > 0, starts = starts }
+  end
+  for _, field in ipairs(redis.call('HKEYS', used)) do
+    local n, start = string.match(field, '^(%d+)@(%d+)')
+    local choice = n and chosen[n]
+    if choice and (choice.all or choice.starts[start]) then redis.call('HDEL', used, field) end
+  end
+end
+
+-- Drops what no limit can ask for any more: windows before the listed ones, quarter-hours before a rolling window, counters
+-- that are gone.
+local function sweep_fields(used, limits, quarter)
+  local first = { ['0'] = 0 }
+  for _, counter in ipairs(limits.counters) do
+    if counter.rollingHours > 0 then
+      first[whole(counter.n)] = quarter - counter.rollingHours * 4
+    elseif counter.windows[1] then
+      first[whole(counter.n)] = counter.windows[1][1]
+    end
+  end
+  for _, field in ipairs(redis.call('HKEYS', used)) do
+    local n, start = string.match(field, '^(%d+)@(%d+)')
+    if n and (not first[n] or tonumber(start) < first[n]) then redis.call('HDEL', used, field) end
+  end
+end

@@ -1,0 +1,31 @@
+#!lua
+-- Adds a chunk of what a partition's ledger held before a cut. Once: only while the partition's progress is the one expected.
+-- KEYS    1 state, 2 cuts, 3 used
+-- ARGV    1 build, 2 generation, 3 partition, 4 cut, 5 progress expected, 6 'more' or 'last', 7 progress afterwards,
+--         8 amounts (JSON: [[counter id, start quarter, subject, amount], …])
+-- Returns {'refused', why} or {'ok'}; 'ok' as well when the cut is gone or its progress is another
+local refused = refusal(KEYS[1], ARGV[1], ARGV[2])
+if refused then return { 'refused', refused } end
+local text = redis.call('HGET', KEYS[2], ARGV[4])
+local mine = ARGV[4] .. ':' .. ARGV[3]
+if not text or redis.call('HGET', KEYS[2], mine) ~= ARGV[5] then return { 'ok' } end
+local cut = cjson.decode(text)
+local numbers = {}
+for _, counter in ipairs(cut.counters) do numbers[counter.id] = counter.n end
+
+redis.call('HSET', KEYS[1], 'dirty', '1')
+for _, one in ipairs(cjson.decode(ARGV[8])) do
+  add(KEYS[3], field_of(numbers[one[1]], whole(one[2]), one[3]), one[4])
+end
+if ARGV[6] == 'more' then
+  redis.call('HSET', KEYS[2], mine, ARGV[7])
+else
+  redis.call('HDEL', KEYS[2], mine)
+  local waiting = false
+  for p = 0, #cut.at - 1 do
+    if redis.call('HEXISTS', KEYS[2], cut.id .. ':' .. p) == 1 then waiting = true end
+  end
+  if not waiting then remove_cut(KEYS[2], KEYS[3], cut) end
+end
+redis.call('HSET', KEYS[1], 'dirty', '0')
+return { 'ok' }

@@ -1,0 +1,145 @@
+import t from 'tap'
+import type { LedgerCustomer, LedgerRow } from '../domain/ports.ts'
+import type { Limit } from '../domain/tokens/limit.ts'
+import { freshDatabase } from '../test/services.ts'
+import { Database } from './connect.ts'
+import { EntityDatabase } from './connect-slonik.ts'
+import { PostgresLedgerRepair } from './ledger-repair.ts'
+import { PostgresLimitStore } from './limit-store.ts'
+import { PostgresUsageLedger } from './usage-ledger.ts'
+
+const SHARDS = 2
+
+async function openStores(t: Pick<typeof import('tap').default, 'teardown'>) {
+  const databaseUrl = await freshDatabase(t)
+  const database = new Database({ databaseUrl, applicationName: 'repair-test' })
+  const entities = new EntityDatabase({ databaseUrl, applicationName: 'repair-test' })
+  t.teardown(() => Promise.all([database.close(), entities.close()]))
+  return {
+    database,
+    ledger: new PostgresUsageLedger(database, SHARDS),
+    repair: new PostgresLedgerRepair({ database, shards: SHARDS, partitions: 4 }),
+    limits: new PostgresLimitStore(entities)
+  }
+}
+
+function row(customerId: string, quarter: number, input: number): LedgerRow {
+  const tokens = { input, cacheRead: 0, cacheWrite: 0, output: 1, reasoning: 0 }
+  return { customerId, userId: 'u', model: 'm', quarter, tokens, events: 1 }
+}
+
+async function append(ledger: PostgresUsageLedger, partition: number, rows: readonly LedgerRow[]): Promise<void> {
+  const from = await ledger.open(partition)
+  const outcome = await ledger.flush({ partition, from, to: { ...from, cursor: from.cursor + 1 }, rows, uncounted: [] })
+  if (outcome !== 'moved') throw new Error('fenced')
+}
+
+t.test('one repairer per shard works at a time; the others are told at once', async (t) => {
+  const { repair } = await openStores(t)
+  const inside = Promise.withResolvers<void>()
+  const done = Promise.withResolvers<string>()
+  const first = repair.withLock(0, () => {
+    inside.resolve()
+    return done.promise
+  })
+  await inside.promise
+  t.equal(await repair.withLock(0, async () => 'second'), null)
+  t.equal(await repair.withLock(1, async () => 'another shard'), 'another shard')
+  done.resolve('first')
+  t.equal(await first, 'first')
+  t.equal(await repair.withLock(0, async () => 'third'), 'third')
+})
+
+t.test('a repairer whose work throws leaves its shard to the next', async (t) => {
+  const { repair } = await openStores(t)
+  const defect = new Error('ours')
+  await t.rejects(
+    repair.withLock(0, () => Promise.reject(defect)),
+    defect
+  )
+  t.equal(await repair.withLock(0, async () => 'next'), 'next')
+})
+
+t.test('a repairer whose session dies is followed by another, which fences what the first one stands on', async (t) => {
+  const { repair, ledger, database } = await openStores(t)
+  const position = await ledger.open(0)
+  const outcome = await repair.withLock(0, async () => {
+    const mine = await repair.raiseGeneration(0)
+    await database.query('kill', {
+      text: `select pg_terminate_backend(pid, 5000) from pg_locks
+              where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`
+    })
+    const theirs = await repair.withLock(0, () => repair.raiseGeneration(0))
+    return { mine, theirs }
+  })
+  t.strictSame(outcome, { mine: 1, theirs: 2 })
+  const flush = { partition: 0, from: position, to: { ...position, cursor: 1 }, rows: [], uncounted: [] }
+  t.equal(await ledger.flush(flush), 'fenced')
+})
+
+t.test('generations raised for all shards at once by many all count, in every partition', async (t) => {
+  const { repair, ledger } = await openStores(t)
+  await Promise.all([0, 1, 2, 3].map((partition) => ledger.open(partition)))
+  await Promise.all(Array.from({ length: 20 }, (_, i) => repair.raiseGeneration(i % SHARDS)))
+  for (const partition of [0, 1, 2, 3]) t.strictSame((await ledger.open(partition)).generations, [10, 10])
+  await t.rejects(repair.raiseGeneration(SHARDS), RangeError)
+})
+
+t.test('cursors tell of every partition of the log, also of those never consumed', async (t) => {
+  const { repair, ledger } = await openStores(t)
+  await append(ledger, 2, [])
+  t.strictSame(await repair.cursors(), [0, 0, 1, 0])
+  await ledger.open(4)
+  await t.rejects(repair.cursors(), /knows partition 4, the usage topic has 4/)
+})
+
+t.test('uncounted offsets are told for a range that ends before its end', async (t) => {
+  const { repair, ledger } = await openStores(t)
+  const from = await ledger.open(0)
+  const uncounted = [2, 3, 5, 8].map((offset) => ({ offset, reason: 'duplicate' as const, field: null, message: '' }))
+  await ledger.flush({ partition: 0, from, to: { ...from, cursor: 9 }, rows: [], uncounted })
+  t.strictSame(await repair.uncounted(0, 3, 8), new Set([3, 5]))
+  t.strictSame(await repair.uncounted(1, 0, 9), new Set())
+})
+
+t.test('customers come once each, with their ledger over all partitions, their total and their limits', async (t) => {
+  const { repair, ledger, limits } = await openStores(t)
+  const limit: Limit = {
+    id: 'l',
+    scope: { kind: 'customer' },
+    measure: { kind: 'total' },
+    window: { kind: 'day' },
+    max: 9,
+    mode: 'hard',
+    whenUnknown: 'deny'
+  }
+  const ids = Array.from({ length: 1_200 }, (_, i) => `c${i}`)
+  await append(
+    ledger,
+    0,
+    ids.flatMap((id) => [row(id, 10, 100), row(id, 20, 7)])
+  )
+  await append(
+    ledger,
+    1,
+    ids.map((id) => row(id, 20, 5))
+  )
+  const set = await limits.put({ customerId: 'only-limits', timeZone: 'Europe/Paris', limits: [limit] }, null)
+  await limits.put({ customerId: 'c7', timeZone: 'UTC', limits: [] }, null)
+
+  const found: LedgerCustomer[] = []
+  for (let after: string | null = ''; after !== null; ) {
+    const chunk: Awaited<ReturnType<typeof repair.customers>> = await repair.customers(after, 20)
+    t.ok(chunk.customers.length <= 500)
+    found.push(...chunk.customers)
+    after = chunk.next
+  }
+  t.strictSame(
+    found.map(({ customerId }) => customerId),
+    [...ids, 'only-limits'].sort()
+  )
+  const seventh = found.find(({ customerId }) => customerId === 'c7')
+  t.match(seventh, { total: 115n, limits: { version: 1, limits: [] } })
+  t.strictSame(seventh?.rows, [{ ...row('c7', 20, 12), tokens: { ...row('c7', 20, 12).tokens, output: 2 }, events: 2 }])
+  t.strictSame(found.at(-1), { customerId: 'only-limits', total: 0n, limits: set, rows: [] })
+})

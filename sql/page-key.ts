@@ -1,0 +1,28 @@
+// Where the next page begins, as callers carry it: opaque, so that nobody builds or takes one apart.
+
+export type PageKey = readonly (string | number)[]
+
+export function encodePageKey(key: PageKey): string {
+  return Buffer.from(JSON.stringify(key)).toString('base64url')
+}
+
+/** The key in the shape of `first`, the key before every row, which an empty string stands for. */
+export function decodePageKey<Key extends PageKey>(encoded: string, first: Key): Key {
+  if (encoded === '') return first
+  const parts = parseParts(encoded)
+  if (parts === null || !hasShapeOf(first, parts)) throw new RangeError(`not a page key of ours: ${encoded}`)
+  return parts
+}
+
+function parseParts(encoded: string): unknown[] | null {
+  try {
+    const parts: unknown = JSON.parse(Buffer.from(encoded, 'base64url').toString())
+    return Array.isArray(parts) ? parts : null
+  } catch {
+    return null
+  }
+}
+
+function hasShapeOf<Key extends PageKey>(first: Key, parts: readonly unknown[]): parts is Key & unknown[] {
+  return parts.length === first.length && parts.every((part, i) => typeof part === typeof first[i])
+}
