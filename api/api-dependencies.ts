@@ -2,7 +2,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
-import type { LimitMeter, LimitStore, QuotaMeter, Standing, UsageEventLog, UsageQueries } from '../domain/ports.ts'
+import type {
+  HoldOutcome,
+  LimitMeter,
+  LimitStore,
+  QuotaMeter,
+  UsageEventLog,
+  UsageQueries
+} from '../domain/api-ports.ts'
 import type { DecodeLimits } from '../domain/tokens/decode-cloud-event.ts'
 import type { ApiKey } from './authenticate.ts'
 
@@ -15,26 +22,36 @@ export type Api = FastifyInstance<
   TypeBoxTypeProvider
 >
 
-/** What a balance asks of the meter. */
-export interface BalanceMeter {
-  /**
-   * Every limit of the customer at one moment, whoever it is for; one of each user or each model only for the user or model that
-   * is named (empty: none). `limits: null`: the customer is not known.
-   */
-  balance(customerId: string, userId: string, model: string): Promise<Standing>
+/** Whether requests should be sent here, and how each service fares that the API uses. */
+export interface Readiness {
+  readonly ready: boolean
+  readonly checks: readonly {
+    readonly name: string
+    readonly ready: boolean
+    /** Why not; never a credential or an address. */
+    readonly reason?: string
+  }[]
 }
 
-/** One service the API needs, as `/readyz` tells of it. */
-export interface Readiness {
-  readonly name: string
-  readonly ready: boolean
-  /** Why not; never a credential or an address. */
-  readonly reason?: string
+/** Who is told what happened, for metrics. */
+export interface ApiObserver {
+  /** `route` is the pattern, never the address. */
+  answered(answer: {
+    readonly method: string
+    readonly route: string
+    readonly status: number
+    readonly elapsedMs: number
+  }): void
+  checked(outcome: 'allowed' | 'refused' | 'unknown' | 'unknown-customer'): void
+  /** Of a hold taken, extended or ended. */
+  held(outcome: HoldOutcome['outcome']): void
 }
 
 export interface ApiDependencies {
-  readonly quotaMeter: QuotaMeter & BalanceMeter
-  readonly limitMeter: LimitMeter
+  /** Of the product, for the OpenAPI document. */
+  readonly version: string
+  readonly quotaMeter: QuotaMeter
+  readonly limitMeter: Pick<LimitMeter, 'setLimits' | 'balance'>
   readonly limitStore: LimitStore
   readonly usageQueries: UsageQueries
   readonly usageEventLog: UsageEventLog
@@ -45,16 +62,12 @@ export interface ApiDependencies {
   readonly now: () => number
   readonly logger: FastifyBaseLogger
   /** Answers within its own deadline and never throws. */
-  readonly readiness: () => Promise<readonly Readiness[]>
+  readonly readiness: () => Promise<Readiness>
   /** The Prometheus text and its content type. */
   readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>
-  /** Told of each answer: for metrics. `route` is the pattern, never the address. */
-  readonly onAnswer: (answer: {
-    readonly method: string
-    readonly route: string
-    readonly status: number
-    readonly elapsedMs: number
-  }) => void
+  readonly observer: ApiObserver
   /** Browser origins that may call the API; empty: none. */
   readonly corsOrigins: readonly string[]
+  /** Mean delay of the event loop within a second beyond which requests are refused; 0: none is. */
+  readonly eventLoopDelayMaxMs: number
 }

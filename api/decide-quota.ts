@@ -1,8 +1,8 @@
 /**
  * From where a customer's limits stand to an answer: may this call go ahead? "Can't know" is never "exceeded".
  */
-import type { LimitStanding, MeterUnknown, Standing } from '../domain/ports.ts'
-import { type TokenPools, totalTokens } from '../domain/tokens/token-pools.ts'
+import type { LimitStanding, MeterUnknown, Standing } from '../domain/api-ports.ts'
+import type { TokenPools } from '../domain/tokens/token-pools.ts'
 
 export type UnknownReason = MeterUnknown | 'seeding' | 'windows-ran-out'
 
@@ -47,9 +47,9 @@ export function decideQuota(standing: Standing, tokens: TokenPools | null): Quot
 }
 
 /** Without an estimate one token must fit. What asks nothing of a limit is not refused by it, as with a hold. */
-function hasRoom({ used, held, max }: LimitStanding, tokens: TokenPools | null): boolean {
-  const asked = tokens === null ? 1 : totalTokens(tokens)
-  return asked === 0 || used + held + asked <= max
+function hasRoom(limit: LimitStanding, tokens: TokenPools | null): boolean {
+  const asked = tokens === null ? 1 : limit.asked
+  return asked === 0 || limit.used + limit.held + asked <= limit.max
 }
 
 /** Limits may count different things, so tightness is the share that is left. */

@@ -2,7 +2,6 @@
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import Type from 'typebox'
-import packageJson from '../package.json' with { type: 'json' }
 import type { Api } from './api-dependencies.ts'
 
 const SECURITY_SCHEMES = {
@@ -18,15 +17,19 @@ const TAGS = [
   { name: 'operations', description: 'For whoever runs the service.' }
 ]
 
+/** The page runs its own scripts, and writes styles into its elements. Nothing is asked of another host. */
+const DOCS_CSP =
+  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 /** Registered before the routes: it collects them as they come. */
-export async function documentApi(app: Api): Promise<void> {
+export async function documentApi(app: Api, version: string): Promise<void> {
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
       info: {
-        title: packageJson.name,
-        version: packageJson.version,
-        description: `${packageJson.description} Refusals are RFC 9457 problem documents with a stable \`code\`.`
+        title: 'tokenmeter',
+        version,
+        description: `Counts the AI tokens that customers use, answers quota checks in real time, and tells what was used. Refusals are RFC 9457 problem documents with a stable \`code\`.`
       },
       servers: [{ url: '/', description: 'This server.' }],
       tags: TAGS,
@@ -45,7 +48,7 @@ export async function documentApi(app: Api): Promise<void> {
     scope.addHook('onRoute', (route) => {
       route.config = { ...route.config, access: 'public' }
     })
-    await scope.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, uiConfig: { deepLinking: true } })
+    await scope.register(swaggerUi, { routePrefix: '/docs', staticCSP: DOCS_CSP, uiConfig: { deepLinking: true } })
   })
   openapiRoute(app)
 }

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import Fastify from 'fastify'
-import type { HoldOutcome, LimitStanding, Standing, UsageQuery, UsageRow } from '../domain/ports.ts'
+import type { HoldOutcome, LimitStanding, Standing, UsageQuery, UsageRow } from '../domain/api-ports.ts'
 import { DEFAULT_DECODE_LIMITS } from '../domain/tokens/decode-cloud-event.ts'
 import type { CompiledLimits, CustomerLimits } from '../domain/tokens/limit.ts'
 import type { UsageEvent } from '../domain/tokens/usage-event.ts'
@@ -22,6 +22,7 @@ export function standingOf(limit: Partial<LimitStanding> = {}): LimitStanding {
     mode: 'hard',
     whenUnknown: 'deny',
     unknown: null,
+    asked: 0,
     ...limit,
     max,
     used,
@@ -33,6 +34,9 @@ export function standingOf(limit: Partial<LimitStanding> = {}): LimitStanding {
 export function knownStanding(...limits: readonly LimitStanding[]): Standing {
   return { known: true, limits, countedUpTo: NOW - 120, total: 0 }
 }
+
+const METHODS = ['GET', 'POST', 'PUT', 'DELETE'] as const
+type Method = (typeof METHODS)[number]
 
 /** What the ports answer; a function that throws is a port that is away. */
 export interface Answers {
@@ -54,6 +58,8 @@ export interface Told {
   readonly renewals: unknown[]
   readonly compiled: CompiledLimits[]
   readonly answers: { readonly route: string; readonly status: number }[]
+  /** Of checks and holds. */
+  readonly outcomes: string[]
   readonly limits: Map<string, CustomerLimits>
 }
 
@@ -62,7 +68,11 @@ export interface TestApp {
   readonly answers: Answers
   readonly told: Told
   /** Injects with the API key and, given a body, as JSON. */
-  call: (method: 'GET' | 'POST' | 'PUT', url: string, body?: unknown, headers?: Record<string, string>) => Promise<Called>
+  call: (
+    route: `${Method} ${string}`,
+    body?: string | object | readonly unknown[],
+    headers?: Record<string, string>
+  ) => Promise<Called>
 }
 
 export interface Called {
@@ -86,16 +96,30 @@ export async function startTestApp(given: Partial<Answers> = {}): Promise<TestAp
     corsOrigins: [],
     ...given
   }
-  const told: Told = { asks: [], appended: [], renewals: [], compiled: [], answers: [], limits: new Map() }
+  const told: Told = {
+    asks: [],
+    appended: [],
+    renewals: [],
+    compiled: [],
+    answers: [],
+    outcomes: [],
+    limits: new Map()
+  }
   const app = await buildApp(dependenciesOf(answers, told))
   return { app, answers, told, call: callOn(app) }
 }
 
 function callOn(app: Api): TestApp['call'] {
-  return async (method, url, body, headers = {}) => {
+  return async (route, body, headers = {}) => {
+    const method = METHODS.find((name) => route.startsWith(`${name} `)) ?? 'GET'
     const json = body === undefined ? {} : { 'content-type': 'application/json' }
     const payload = body === undefined ? {} : { payload: typeof body === 'string' ? body : JSON.stringify(body) }
-    const response = await app.inject({ method, url, headers: { 'x-api-key': API_KEY, ...json, ...headers }, ...payload })
+    const response = await app.inject({
+      method,
+      url: route.slice(method.length + 1),
+      headers: { 'x-api-key': API_KEY, ...json, ...headers },
+      ...payload
+    })
     const isJson = String(response.headers['content-type']).includes('json')
     return {
       status: response.statusCode,
@@ -108,28 +132,31 @@ function callOn(app: Api): TestApp['call'] {
 
 function dependenciesOf(answers: Answers, told: Told): ApiDependencies {
   return {
+    version: '1.2.3',
     quotaMeter: {
       check: async (ask) => noted(told.asks, ask, answers.standing),
-      balance: async (...ask) => noted(told.asks, ask, answers.standing),
       hold: async (ask) => noted(told.asks, ask, answers.holdOutcome),
       extend: async (ask) => noted(told.asks, ask, answers.holdOutcome),
       end: async (ask) => noted(told.asks, ask, answers.holdOutcome),
       find: async () => {
         const outcome = answers.holdOutcome()
-        return outcome.outcome === 'held' || outcome.outcome === 'ended' ? outcome.hold : null
+        return 'limits' in outcome && 'hold' in outcome ? outcome.hold : null
       }
     },
     limitMeter: {
       setLimits: async (limits) => {
         answers.setLimits(limits)
         told.compiled.push(limits)
-      }
+      },
+      balance: async (...ask) => noted(told.asks, ask, answers.standing)
     },
     limitStore: limitStoreOn(told),
     usageQueries: {
       usage: async (query) => noted(told.asks, query, () => answers.usage(query)),
       findEvent: async (customerId, source, id) =>
-        answers.counted.find((event) => event.customerId === customerId && event.source === source && event.id === id) ?? null
+        answers.counted.find(
+          (event) => event.customerId === customerId && event.source === source && event.id === id
+        ) ?? null
     },
     usageEventLog: {
       append: async (events) => {
@@ -141,10 +168,15 @@ function dependenciesOf(answers: Answers, told: Told): ApiDependencies {
     decodeLimits: DEFAULT_DECODE_LIMITS,
     now: () => NOW,
     logger: Fastify({ logger: { level: 'silent' } }).log,
-    readiness: async () => [{ name: 'redis', ready: answers.ready }],
+    readiness: async () => ({ ready: answers.ready, checks: [{ name: 'redis', ready: answers.ready }] }),
     metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'up 1\n' }),
-    onAnswer: ({ route, status }) => told.answers.push({ route, status }),
-    corsOrigins: answers.corsOrigins
+    observer: {
+      answered: ({ route, status }) => told.answers.push({ route, status }),
+      checked: (outcome) => told.outcomes.push(outcome),
+      held: (outcome) => told.outcomes.push(outcome)
+    },
+    corsOrigins: answers.corsOrigins,
+    eventLoopDelayMaxMs: 0
   }
 }
 

@@ -37,10 +37,11 @@ const PROBLEMS = {
 
 export type ProblemCode = keyof typeof PROBLEMS
 
-export const PROBLEM_CODES = Object.keys(PROBLEMS) as readonly ProblemCode[]
+/** So many faults are told at most; a client that mends them is told the rest. */
+export const FAULTS_MAX = 20
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json'
 
-/** A fault of one field; `field` is a path such as `limits.0.max`, empty for the whole body. */
+/** A fault of one field; `field` is a path such as `limits[0].max`, empty for the whole body. */
 export interface FieldFault {
   readonly field: string
   readonly message: string
@@ -96,8 +97,14 @@ export function problemDocument(problem: ProblemError, requestId: string): Recor
 export function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const problem = toProblem(error)
   if (problem.code === 'internal-error') request.log.error({ err: error }, 'a request failed unexpectedly')
-  else if (statusOfProblem(problem.code) >= 500) request.log.warn({ err: error, code: problem.code }, problem.message)
+  else logCause(problem, request)
   sendProblem(problem, request, reply)
+}
+
+/** A store that is away fails every request: one short line each, and no stack. Outcomes have no cause and no line. */
+function logCause({ code, message, options: { cause } }: ProblemError, request: FastifyRequest): void {
+  if (statusOfProblem(code) < 500 || !(cause instanceof Error)) return
+  request.log.warn({ code, cause: cause.message }, message)
 }
 
 export function sendProblem(problem: ProblemError, request: FastifyRequest, reply: FastifyReply): void {
@@ -106,7 +113,8 @@ export function sendProblem(problem: ProblemError, request: FastifyRequest, repl
   if (retryAfterSeconds !== undefined) reply.header('retry-after', String(Math.max(1, Math.ceil(retryAfterSeconds))))
   // A string, since a route's own response schemas must not drop members of the document.
   const body = JSON.stringify(problemDocument(problem, request.id))
-  void reply.code(statusOfProblem(problem.code)).type(PROBLEM_MEDIA_TYPE).send(body)
+  reply.code(statusOfProblem(problem.code))
+  void reply.header('content-type', PROBLEM_MEDIA_TYPE).header('x-request-id', request.id).send(body)
 }
 
 function toProblem(error: unknown): ProblemError {
@@ -138,7 +146,7 @@ function fromFastify(error: FastifyError): ProblemError {
   switch (error.code) {
     case 'FST_ERR_CTP_INVALID_JSON_BODY':
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':
-      return new ProblemError('malformed-json', 'The body must be one JSON text in UTF-8.', { cause })
+      return new ProblemError('malformed-json', 'The body must be one JSON text, without a key `__proto__`.', { cause })
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return new ProblemError('body-too-large', 'The body is larger than this route takes.', { cause })
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
@@ -159,12 +167,12 @@ function fromFastify(error: FastifyError): ProblemError {
   })
 }
 
-const FIELD_FAULTS_MAX = 20
+/** How a field's path begins, by the part of the request it stands in. */
+const PLACES: Readonly<Record<string, string>> = { querystring: 'query', params: 'path', headers: 'headers' }
 
 /** Validation faults by field. The validator tells some twice, once for the field and once for what holds it. */
 function fieldFaults(error: FastifyError): FieldFault[] {
-  const place =
-    error.validationContext === undefined || error.validationContext === 'body' ? '' : error.validationContext
+  const place = PLACES[error.validationContext ?? 'body'] ?? ''
   const faults = (error.validation ?? []).flatMap(({ keyword, instancePath, params, message }): FieldFault[] => {
     const path = instancePath.split('/').slice(1)
     const told = message ?? 'is not valid'
@@ -177,15 +185,17 @@ function fieldFaults(error: FastifyError): FieldFault[] {
     return [fault(place, path, told)]
   })
   const seen = new Set<string>()
-  return faults.filter(({ field }) => !seen.has(field) && seen.add(field)).slice(0, FIELD_FAULTS_MAX)
+  return faults.filter(({ field }) => !seen.has(field) && seen.add(field)).slice(0, FAULTS_MAX)
 }
 
 function namesIn(names: unknown): string[] {
   return Array.isArray(names) ? names.filter((name) => typeof name === 'string') : []
 }
 
-/** `~1` and `~0` are how a JSON Pointer spells `/` and `~`. */
+/** As the domain spells paths: `limits[0].max`. `~1` and `~0` are how a JSON Pointer spells `/` and `~`. */
 function fault(place: string, path: readonly string[], message: string): FieldFault {
-  const spelled = path.map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
-  return { field: [place, ...spelled].filter((part) => part !== '').join('.'), message }
+  const spelled = path.map((part) =>
+    /^\d+$/.test(part) ? `[${part}]` : `.${part.replaceAll('~1', '/').replaceAll('~0', '~')}`
+  )
+  return { field: `${place}${spelled.join('')}`.replace(/^\./, ''), message }
 }

@@ -1,6 +1,6 @@
 /** Schemas that several routes share: one schema is the type, the check, the serializer and the OpenAPI document at once. */
 import Type, { type TSchema } from 'typebox'
-import type { Hold, LimitStanding } from '../domain/ports.ts'
+import type { Hold, LimitStanding } from '../domain/api-ports.ts'
 import type { TokenPools } from '../domain/tokens/token-pools.ts'
 import { NO_TOKENS, totalTokens } from '../domain/tokens/token-pools.ts'
 import { PROBLEM_MEDIA_TYPE, type ProblemCode, ProblemError, statusOfProblem, titleOfProblem } from './problem.ts'

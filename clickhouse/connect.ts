@@ -11,15 +11,22 @@ export interface ClickHouseAddress {
   readonly database: string
   /** Requests at once; further ones wait. */
   readonly connectionsMax?: number
+  /** How long to wait for an answer; a request may still be carried out after that. */
+  readonly requestTimeoutMs?: number
 }
 
 /** A client connects with its first request: this never fails on a server that is away. */
-export function connectClickHouse({ url, database, connectionsMax = 10 }: ClickHouseAddress): ClickHouseClient {
+export function connectClickHouse({
+  url,
+  database,
+  connectionsMax = 10,
+  requestTimeoutMs = REQUEST_TIMEOUT_MS
+}: ClickHouseAddress): ClickHouseClient {
   return createClient({
     url,
     database,
     application: 'tokenmeter',
-    request_timeout: REQUEST_TIMEOUT_MS,
+    request_timeout: requestTimeoutMs,
     max_open_connections: connectionsMax,
     keep_alive: { enabled: true, idle_socket_ttl: IDLE_SOCKET_TTL_MS },
     // Each failure reaches the caller as an error; the client's own log would say it twice, to the console.

@@ -41,6 +41,6 @@ export async function translatingErrors<T>(what: string, request: () => Promise<
 
 function isRetryable(error: unknown): boolean {
   if (error instanceof ClickHouseError) return RETRYABLE_CODES.has(error.code)
-  // TypeError, RangeError and their like are our own mistakes.
-  return error instanceof Error && Object.getPrototypeOf(error) === Error.prototype
+  // A TypeError, an AssertionError and their like are our own mistakes.
+  return error instanceof Error && error.name === 'Error'
 }

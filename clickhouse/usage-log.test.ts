@@ -5,12 +5,13 @@ import t from 'tap'
 import { RetryableError } from '../domain/errors.ts'
 import type { Block, MeteredEvent } from '../domain/ports.ts'
 import { TOKEN_POOLS } from '../domain/tokens/token-pools.ts'
+import { dayOf, type UsageDay } from '../domain/tokens/usage-day.ts'
 import { freshClickHouse } from '../test/clickhouse-database.ts'
 import { arbitraryUsage, countedEvent } from '../test/counted-events.ts'
 import { connectClickHouse } from './connect.ts'
 import { ClickHouseUsageLog } from './usage-log.ts'
 import { ClickHouseUsageQueries } from './usage-queries.ts'
-import { ClickHouseUsageReport, type UsageDay } from './usage-report.ts'
+import { ClickHouseUsageReport } from './usage-report.ts'
 
 const YEAR_START = Date.UTC(2026, 0, 1)
 const YEAR_END = Date.UTC(2027, 0, 1)
@@ -129,14 +130,14 @@ t.test('sums equal a plain addition under random blocks, each sent one to three 
         t.same(days.filter(isOurs), expected, table)
       }
     }),
-    { numRuns: 25, verbose: 1 }
+    { numRuns: 25 }
   )
 })
 
 function addDays(counted: readonly MeteredEvent[]): UsageDay[] {
   const days = new Map<string, UsageDay>()
   for (const { event } of counted) {
-    const day = new Date(event.occurredAt).toISOString().slice(0, 10)
+    const day = dayOf(event.occurredAt)
     const key = `${event.customerId} ${day}`
     const before = days.get(key)
     const sums = TOKEN_POOLS.map((pool) => [pool, (before?.tokens[pool] ?? 0n) + BigInt(event.tokens[pool])] as const)
@@ -203,10 +204,10 @@ t.test('half a surrogate pair, legal in JSON, does not stop a block', async (t) 
   t.same(found?.metadata, { '\ufffd': '\ufffd' })
 })
 
-t.test('a server that is away, slow to accept or behind a failing proxy is a retryable error', async (t) => {
+t.test('a server that is away, silent, busy or behind a failing proxy is a retryable error', async (t) => {
   const events = [countedEvent(0)]
   const appendTo = (target: string): Promise<void> => {
-    const unreachable = connectClickHouse({ url: target, database: 'default' })
+    const unreachable = connectClickHouse({ url: target, database: 'default', requestTimeoutMs: 300 })
     t.teardown(() => unreachable.close())
     return new ClickHouseUsageLog({ client: unreachable, topic: 'away' }).append(0, { from: 0, to: 1 }, events)
   }
@@ -216,10 +217,12 @@ t.test('a server that is away, slow to accept or behind a failing proxy is a ret
   t.teardown(failing.close)
   const cutting = await listen((request) => request.socket.destroy())
   t.teardown(cutting.close)
+  const silent = await listen(() => undefined)
+  t.teardown(silent.close)
   const busy = 'Code: 252. DB::Exception: Too many parts (300). (TOO_MANY_PARTS)'
   const full = await listen((_, response) => response.writeHead(500).end(busy))
   t.teardown(full.close)
-  for (const target of [closed.url, failing.url, cutting.url, full.url]) {
+  for (const target of [closed.url, failing.url, cutting.url, silent.url, full.url]) {
     const error = await appendTo(target).then(
       () => null,
       (reason: unknown) => reason

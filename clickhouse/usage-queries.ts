@@ -1,7 +1,7 @@
 // Answers usage queries. Statements are put together from fixed pieces of text; every value travels as a parameter.
 
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client'
-import type { UsageGrain, UsageGroup, UsageQueries, UsageQuery, UsageRow } from '../domain/ports.ts'
+import type { UsageGrain, UsageGroup, UsageQueries, UsageQuery, UsageRow } from '../domain/api-ports.ts'
 import { QUARTER_HOUR_MS } from '../domain/tokens/quarter-hour.ts'
 import { TOKEN_POOLS } from '../domain/tokens/token-pools.ts'
 import type { UsageEvent } from '../domain/tokens/usage-event.ts'
@@ -39,11 +39,12 @@ const WINDOW_START: Readonly<Record<UsageGrain, string>> = {
   all: 'null'
 }
 
-const GROUP_COLUMN: Readonly<Record<Exclude<UsageGroup, 'pool'>, string>> = {
-  customer: 'customer_id',
-  user: 'user_id',
-  model: 'model'
-}
+/** In the order of the answer, whatever the order of the question. */
+const GROUP_COLUMNS: readonly (readonly [UsageGroup, string])[] = [
+  ['customer', 'customer_id'],
+  ['user', 'user_id'],
+  ['model', 'model']
+]
 
 const POOL_NAMES = `[${TOKEN_POOLS.map((pool) => `'${pool}'`).join(', ')}]`
 const POOL_RANKS = `[${TOKEN_POOLS.map((_, rank) => rank).join(', ')}]`
@@ -111,13 +112,13 @@ export class ClickHouseUsageQueries implements UsageQueries {
 
 /** Sums per group first, then, when asked for, takes the five sums apart: one row is touched once, not five times. */
 function usageStatement(query: UsageQuery): string {
-  const columns = query.groupBy.flatMap((group) => (group === 'pool' ? [] : [GROUP_COLUMN[group]]))
-  const keys = ['start', ...new Set(columns)]
+  const columns = GROUP_COLUMNS.filter(([group]) => query.groupBy.includes(group)).map(([, column]) => column)
+  const keys = ['start', ...columns]
   const byPool = query.groupBy.includes('pool')
   const tokens = byPool ? 'pool, toString(sum_of_pool) as tokens_text' : 'toString(arraySum(sums)) as tokens_text'
   return `select ${keys.join(', ')}, ${tokens}, toString(event_count) as events_text
     from (
-      select ${[`${WINDOW_START[query.grain]} as start`, ...keys.slice(1)].join(', ')},
+      select ${[`${WINDOW_START[query.grain]} as start`, ...columns].join(', ')},
         sumForEach([input, cache_read, cache_write, output, reasoning]) as sums, sum(events) as event_count
       from (${sourceOf(query)})
       group by ${keys.join(', ')}

@@ -2,23 +2,13 @@
 
 import type { ClickHouseClient } from '@clickhouse/client'
 import type { MeteredEvent } from '../domain/ports.ts'
-import type { TokenPool } from '../domain/tokens/token-pools.ts'
+import { dayOf, type UsageDay } from '../domain/tokens/usage-day.ts'
 import { decodeEventRow, EVENT_SELECT, type EventRow } from './event-row.ts'
 import { translatingErrors } from './store-error.ts'
 
 /** A report reads everything and may take its time, but not forever. It must end before the client gives up (20 s). */
 const REPORT_SECONDS_MAX = 18
 const REPEATED_OFFSETS_MAX = 1_000
-
-/** What a customer used on one day of UTC by event time. */
-export interface UsageDay {
-  readonly customerId: string
-  /** `2026-03-31` */
-  readonly day: string
-  readonly tokens: Readonly<Record<TokenPool, bigint>>
-  /** Corrections count as events too. */
-  readonly events: bigint
-}
 
 /** What is held of a partition of the log. Offsets in between may be uncounted. */
 export interface PartitionContent {
@@ -31,6 +21,10 @@ export interface PartitionContent {
 export interface LoggedEvent extends MeteredEvent {
   readonly partition: number
 }
+
+/** The five pools' sums as decimal digits. */
+const SUMS =
+  'arrayMap(x -> toString(x), sumForEach(arrayMap(x -> toInt128(x), [input, cache_read, cache_write, output, reasoning])))'
 
 interface UsageDayRow {
   readonly customer_id: string
@@ -55,13 +49,26 @@ export class ClickHouseUsageReport {
     const rows = this.#stream<UsageDayRow>(
       'sum usage by day',
       `select customer_id, toString(toDate(${source.time}, 'UTC')) as day_text,
-         arrayMap(x -> toString(x), sumForEach(arrayMap(x -> toInt128(x), [input, cache_read, cache_write, output, reasoning]))) as sums,
+         ${SUMS} as sums,
          toString(${source.events}) as events_text
        from ${source.table}
        where ${source.time} >= fromUnixTimestamp64Milli({from:Int64}) and ${source.time} < fromUnixTimestamp64Milli({to:Int64})
        group by customer_id, day_text
        order by customer_id, day_text`,
       { from, to }
+    )
+    for await (const row of rows) yield decodeUsageDay(row)
+  }
+
+  /** Per customer and day, of the events with an offset before the given one of their partition (index = partition). */
+  async *usageDaysThrough(through: readonly number[]): AsyncGenerator<UsageDay> {
+    const rows = this.#stream<UsageDayRow>(
+      'sum usage by day up to the cursors',
+      `select customer_id, toString(toDate(occurred_at, 'UTC')) as day_text, ${SUMS} as sums, toString(count()) as events_text
+       from usage_event
+       where record_offset < {through:Array(UInt64)}[partition + 1]
+       group by customer_id, day_text`,
+      { through: [...through] }
     )
     for await (const row of rows) yield decodeUsageDay(row)
   }
@@ -113,7 +120,11 @@ export class ClickHouseUsageReport {
     for await (const row of rows) yield { partition: row.partition, ...decodeEventRow(row) }
   }
 
-  async *#stream<T>(what: string, query: string, params: Record<string, string | number>): AsyncGenerator<T> {
+  async *#stream<T>(
+    what: string,
+    query: string,
+    params: Record<string, string | number | number[]>
+  ): AsyncGenerator<T> {
     const answer = await translatingErrors(what, () =>
       this.#client.query({
         query,
@@ -139,7 +150,7 @@ function decodeUsageDay(row: UsageDayRow): UsageDay {
   const [input, cacheRead, cacheWrite, output, reasoning] = row.sums
   return {
     customerId: row.customer_id,
-    day: row.day_text,
+    day: dayOf(Date.parse(row.day_text)),
     tokens: {
       input: BigInt(input),
       cacheRead: BigInt(cacheRead),

@@ -1,11 +1,11 @@
 /**
- * What the core asks of the outside, in its own words. An adapter keeps the promise that stands here; the simulation's models
+ * What the pipeline asks of the outside, in its own words; what the API asks stands in api-ports.ts. An adapter keeps the promise that stands here; the simulation's models
  * keep the same ones. Unless a comment says otherwise, a method that throws a `RetryableError` changed nothing that a second
  * call would do twice, and any other throw is a defect that ends the process.
  */
 import type { CompiledLimits, Counter, CustomerLimits } from './tokens/limit.ts'
 import type { TokenPools } from './tokens/token-pools.ts'
-import type { Rejection, UncountedReason, UsageEvent, UsageRecord } from './tokens/usage-event.ts'
+import type { UncountedReason, UsageEvent, UsageRecord } from './tokens/usage-event.ts'
 
 // ---- the log ---------------------------------------------------------------------------------------------------------
 
@@ -57,12 +57,6 @@ export interface DeadLetter {
 export interface DeadLetters {
   /** Resolves when the broker has them all. At least once: a retry may write one twice. */
   append(letters: readonly DeadLetter[]): Promise<void>
-}
-
-/** The producing end of the usage topic. */
-export interface UsageEventLog {
-  /** Resolves when the broker has them all; throws `RetryableError` when it is away or the queue is full. */
-  append(events: readonly UsageEvent[]): Promise<void>
 }
 
 // ---- the meter, as its consumer sees it ------------------------------------------------------------------------------
@@ -132,15 +126,21 @@ export interface ConsumerMeter {
    * Refused: there is no state, or it is of another generation or server run, half written, or under repair. `newer`: the
    * state's generation is a later one than the caller's, so what the caller read of the ledger is out of date.
    */
-  open(at: ShardAt): Promise<({ readonly refused: false } & ShardPosition) | { readonly refused: true; readonly newer: boolean }>
+  open(
+    at: ShardAt
+  ): Promise<({ readonly refused: false } & ShardPosition) | { readonly refused: true; readonly newer: boolean }>
   /** Counts a batch: marks, counters, holds, cursor at once. A verdict per event, and the cuts that wait for this partition. */
   apply(batch: ShardBatch): Promise<Refusable<{ readonly verdicts: readonly Verdict[]; readonly cuts: readonly Cut[] }>>
   /** Forgets verdicts before `flushed`, renews `countedUpTo` (null: leave it), tells the cuts that wait for this partition. */
-  tick(at: ShardAt & { readonly cursor: number; readonly flushed: number; readonly countedUpTo: number | null }): Promise<
-    Refusable<{ readonly cuts: readonly Cut[] }>
-  >
+  tick(
+    at: ShardAt & { readonly cursor: number; readonly flushed: number; readonly countedUpTo: number | null }
+  ): Promise<Refusable<{ readonly cuts: readonly Cut[] }>>
   /** Adds a chunk of what came before a cut, once: only while the partition's progress is `cut.progress`. `next` null ends it. */
-  seed(at: ShardAt, cut: Cut, chunk: { readonly amounts: readonly CounterAmount[]; readonly next: string | null }): Promise<void>
+  seed(
+    at: ShardAt,
+    cut: Cut,
+    chunk: { readonly amounts: readonly CounterAmount[]; readonly next: string | null }
+  ): Promise<void>
   /** The moment was missed: the counters of a cut that is still open begin again at zero, now. */
   cutAgain(at: ShardAt, cut: Cut): Promise<void>
 }
@@ -151,11 +151,19 @@ export interface MeterRepair {
    * Takes the shard for this generation; from now on it refuses everything else. `cursors`: where a state that only lags
    * stands, per partition, to be rolled forward; null: there is no whole state, it is to be built from empty.
    */
-  begin(shard: number, generation: number, partitions: number): Promise<Refusable<{ readonly cursors: readonly number[] | null }>>
+  begin(
+    shard: number,
+    generation: number,
+    partitions: number
+  ): Promise<Refusable<{ readonly cursors: readonly number[] | null }>>
   /** Counts events that are known to be counted, with their marks, and moves the partition's cursor from → to with them. */
   rollForward(shard: number, generation: number, chunk: RollForward): Promise<boolean>
   /** Adds to a shard built from empty: counters of customers, and marks of counted events. Repeats change nothing. */
-  build(shard: number, generation: number, part: { readonly customers: readonly BuiltCustomer[]; readonly marks: readonly MeteredEvent[] }): Promise<boolean>
+  build(
+    shard: number,
+    generation: number,
+    part: { readonly customers: readonly BuiltCustomer[]; readonly marks: readonly MeteredEvent[] }
+  ): Promise<boolean>
   /** Opens the shard. `cursors`: where a shard built from empty stands; null after a roll-forward. Open cuts are cut again. */
   finish(shard: number, generation: number, cursors: readonly number[] | null): Promise<boolean>
 }
@@ -240,14 +248,20 @@ export interface UsageLedger {
 export interface LedgerRepair {
   /** Runs the work under the shard's advisory lock, or answers null at once when another holds it. Freed when the session ends. */
   withLock<T>(shard: number, work: () => Promise<T>): Promise<T | null>
-  /** Raises a shard's generation for every partition and commits: from then on no flush of an older one lands. */
-  raiseGeneration(shard: number): Promise<number>
+  /**
+   * Raises a shard's generation for every partition and commits: from then on no flush of an older one lands. Null, and nothing
+   * changes, when the generation is no longer `from`: another repairer was here.
+   */
+  raiseGeneration(shard: number, from: number): Promise<number | null>
   /** L of every partition of the log. */
   cursors(): Promise<readonly number[]>
   /** Uncounted offsets of a partition in [from, to). */
   uncounted(partition: number, from: number, to: number): Promise<ReadonlySet<number>>
   /** Customers in id order after one (empty: from the start): their ledger over all partitions, and their limits. */
-  customers(after: string, sinceQuarter: number): Promise<{ readonly customers: readonly LedgerCustomer[]; readonly next: string | null }>
+  customers(
+    after: string,
+    sinceQuarter: number
+  ): Promise<{ readonly customers: readonly LedgerCustomer[]; readonly next: string | null }>
 }
 
 export interface LedgerCustomer {
@@ -267,7 +281,9 @@ export interface Block {
 /** The bounds of ClickHouse blocks, recorded before each insert so that a replay cuts the same ones. */
 export interface AnalyticsBlocks {
   /** `done`: everything before it is in ClickHouse. `next`: recorded, maybe inserted. `ledgerCursor`: L, never to be passed. */
-  open(partition: number): Promise<{ readonly done: number; readonly next: Block | null; readonly ledgerCursor: number }>
+  open(
+    partition: number
+  ): Promise<{ readonly done: number; readonly next: Block | null; readonly ledgerCursor: number }>
   /** False when another consumer recorded one or moved on. */
   record(partition: number, block: Block): Promise<boolean>
   /** False when another consumer finished it. */
@@ -279,127 +295,3 @@ export interface UsageLog {
   /** Appends a block. The same partition and bounds again change nothing, whether or not the first answer was lost. */
   append(partition: number, block: Block, events: readonly MeteredEvent[]): Promise<void>
 }
-
-// ---- the meter, as the API sees it -----------------------------------------------------------------------------------
-
-export interface LimitStanding {
-  readonly id: string
-  readonly max: number
-  readonly used: number
-  readonly held: number
-  /** Never below 0. */
-  readonly remaining: number
-  /** When the window ends, ms; for a rolling limit when its oldest quarter-hour leaves. */
-  readonly resetsAt: number
-  readonly mode: 'hard' | 'soft'
-  readonly whenUnknown: 'deny' | 'allow'
-  /** Set when the numbers leave out usage: the counter waits for what came before it, or the window list has run out. */
-  readonly unknown: 'seeding' | 'windows-ran-out' | null
-}
-
-/** Why a shard can't know: Redis away, no state of this server run, under repair, or its consumers are behind. */
-export type MeterUnknown = 'unavailable' | 'unrepaired' | 'stale'
-
-export type Standing =
-  | { readonly known: true; readonly limits: readonly LimitStanding[]; readonly countedUpTo: number; readonly total: number }
-  | { readonly known: false; readonly why: MeterUnknown; readonly limits: readonly LimitStanding[] }
-  | { readonly known: true; readonly limits: null }
-
-/** Whose call it is, and how much it may use. */
-export interface UsageAsk {
-  readonly customerId: string
-  /** Empty: not told; then each-user and user limits do not apply. */
-  readonly userId: string
-  readonly model: string
-  /** Null: no estimate; a check then asks whether anything is left. */
-  readonly tokens: TokenPools | null
-}
-
-export interface Hold {
-  readonly holdId: string
-  readonly customerId: string
-  readonly userId: string
-  readonly model: string
-  readonly tokens: TokenPools
-  readonly state: 'held' | 'settled' | 'counted' | 'released' | 'expired'
-  readonly expiresAt: number
-}
-
-export type HoldOutcome =
-  | { readonly outcome: 'held' | 'ended'; readonly hold: Hold; readonly limits: readonly LimitStanding[] }
-  | { readonly outcome: 'refused'; readonly binding: string; readonly limits: readonly LimitStanding[] }
-  /** The same id with another content. */
-  | { readonly outcome: 'conflict'; readonly hold: Hold }
-  | { readonly outcome: 'not-found' }
-  | { readonly outcome: 'unknown-customer' }
-  | { readonly outcome: 'unknown'; readonly why: MeterUnknown | 'seeding' | 'windows-ran-out' }
-
-/** The quota side of the meter. A customer without limits in the meter is unknown to it. */
-export interface QuotaMeter {
-  /** Every limit that applies to the ask, at one moment. `limits: null`: the customer is not known. */
-  check(ask: UsageAsk): Promise<Standing>
-  /** Reserves against all limits or none. Again with the same content: the same hold. */
-  hold(ask: UsageAsk & { readonly tokens: TokenPools; readonly holdId: string; readonly ttlMs: number }): Promise<HoldOutcome>
-  /** Resizes a hold (tokens null: keeps them) and renews its expiry; refused when a hard limit has no room for the growth. */
-  extend(change: { readonly customerId: string; readonly holdId: string; readonly tokens: TokenPools | null; readonly ttlMs: number }): Promise<HoldOutcome>
-  /** `settle` resizes to the actual until the usage event comes, `release` gives it back (tokens null). Twice changes nothing. */
-  end(change: { readonly customerId: string; readonly holdId: string; readonly how: 'settle' | 'release'; readonly tokens: TokenPools | null }): Promise<HoldOutcome>
-  find(customerId: string, holdId: string): Promise<Hold | null>
-}
-
-/** The limit-setting side of the meter. */
-export interface LimitMeter {
-  /** Replaces a customer's limits unless a newer version stands; a counter not kept yet is cut. Throws `RetryableError` when the shard can't. */
-  setLimits(limits: CompiledLimits): Promise<void>
-  /** Begins every counter of a customer again at zero under a cut, so that the ledger seeds it anew while traffic goes on. */
-  recount(customerId: string): Promise<void>
-  /** Every limit of a customer but the each-user ones (told with a user) and the each-model ones (told with a model). */
-  balance(customerId: string, userId: string, model: string): Promise<Standing>
-}
-
-export interface LimitStore {
-  find(customerId: string): Promise<CustomerLimits | null>
-  /** Raises the version by one. `expectedVersion` null: any; another than the stored one: null is answered and nothing changes. */
-  put(limits: Omit<CustomerLimits, 'version'>, expectedVersion: number | null): Promise<CustomerLimits | null>
-  /** Customers whose list of windows is to be extended by now, oldest first; each is given out once per `leaseMs`. */
-  takeDue(now: number, leaseMs: number): Promise<readonly CustomerLimits[]>
-  /** When the windows listed in the meter must be extended next. */
-  setRenewal(customerId: string, version: number, renewAt: number): Promise<void>
-}
-
-// ---- usage queries ---------------------------------------------------------------------------------------------------
-
-export type UsageGrain = 'quarter-hour' | 'hour' | 'day' | 'week' | 'month' | 'all'
-export type UsageGroup = 'customer' | 'user' | 'model' | 'pool'
-
-export interface UsageQuery {
-  readonly from: number
-  readonly to: number
-  readonly grain: UsageGrain
-  readonly timeZone: string
-  readonly groupBy: readonly UsageGroup[]
-  readonly customerId: string | null
-  readonly userId: string | null
-  readonly model: string | null
-  readonly limit: number
-}
-
-export interface UsageRow {
-  /** Start of the grain's window, ms; null for the grain `all`. */
-  readonly start: number | null
-  readonly customerId: string | null
-  readonly userId: string | null
-  readonly model: string | null
-  readonly pool: string | null
-  /** Decimal digits: sums may pass 2^53. */
-  readonly tokens: string
-  readonly events: string
-}
-
-export interface UsageQueries {
-  usage(query: UsageQuery): Promise<readonly UsageRow[]>
-  /** The event as it was counted, or null. */
-  findEvent(customerId: string, source: string, id: string): Promise<UsageEvent | null>
-}
-
-export type { Rejection }

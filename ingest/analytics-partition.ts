@@ -43,6 +43,12 @@ export async function runAnalyticsPartition(options: AnalyticsPartitionOptions):
   }
 }
 
+interface HeldRecord {
+  readonly offset: number
+  readonly arrivedAt: number
+  readonly decoded: Decoded
+}
+
 /** Blocks' worth of records that may wait: one that is being inserted and one that is coming in. */
 const HELD_BLOCKS_MAX = 2
 
@@ -52,11 +58,13 @@ class AnalyticsSession {
   #done: number
   #next: Block | null
   #ledgerCursor: number
-  /** Records in [done, held). */
-  #records: UsageRecord[] = []
+  /** Records in [done, held), decoded as they come so that a block is not decoded at one go. */
+  #records: HeldRecord[] = []
   #held: number
   /** Something was dropped after `held`, to be read again. */
   #hasDropped = false
+  /** A store was away: nothing is tried before the next tick. */
+  #isDelayed = false
 
   private constructor(
     options: AnalyticsPartitionOptions,
@@ -80,8 +88,10 @@ class AnalyticsSession {
       const work = await this.#options.source.next()
       // What is held is not lost: it stands in the log behind what is done.
       if (work.kind === 'stop') return 'stopped'
-      if (work.kind === 'batch') this.#hold(work.batch)
-      if (work.kind === 'batch' && this.#records.length < this.#options.blockEventsMax) continue
+      if (work.kind === 'batch') {
+        this.#hold(work.batch)
+        if (this.#isDelayed || this.#records.length < this.#options.blockEventsMax) continue
+      }
       if ((await this.#advance(work.kind === 'tick')) === 'overtaken') return 'overtaken'
     }
   }
@@ -91,7 +101,9 @@ class AnalyticsSession {
       this.#hasDropped = true
       return
     }
-    for (const record of batch.records) this.#records.push(record)
+    for (const record of batch.records) {
+      this.#records.push({ offset: record.offset, arrivedAt: record.arrivedAt, decoded: this.#options.decode(record) })
+    }
     this.#held = batch.to
   }
 
@@ -103,6 +115,7 @@ class AnalyticsSession {
 
   /** Inserts what may be inserted. At a tick, also what fills no block, and after looking where L stands by now. */
   async #advance(isTick: boolean): Promise<'overtaken' | null> {
+    this.#isDelayed = false
     try {
       if (isTick && !(await this.#refresh())) return 'overtaken'
       for (;;) {
@@ -115,6 +128,7 @@ class AnalyticsSession {
     } catch (error) {
       if (error instanceof Overtaken) return 'overtaken'
       if (!(error instanceof RetryableError)) throw error
+      this.#isDelayed = true
       this.#options.report?.({ kind: 'delayed', partition: this.#options.partition, error })
       return null
     }
@@ -146,7 +160,7 @@ class AnalyticsSession {
     const uncounted = await blocks.uncounted(partition, block.from, block.to)
     const beyond = this.#records.findIndex(({ offset }) => offset >= block.to)
     const count = beyond === -1 ? this.#records.length : beyond
-    const events = this.#decode(this.#records.slice(0, count), uncounted)
+    const events = this.#countedOf(this.#records.slice(0, count), uncounted)
     if (events.length > 0) await log.append(partition, block, events)
     if (!(await blocks.finish(partition, block))) throw new Overtaken()
     this.#records.splice(0, count)
@@ -156,14 +170,13 @@ class AnalyticsSession {
     report?.({ kind: 'appended', partition, block, events: events.length })
   }
 
-  #decode(records: readonly UsageRecord[], uncounted: ReadonlySet<number>): readonly MeteredEvent[] {
-    const { partition, decode } = this.#options
+  #countedOf(records: readonly HeldRecord[], uncounted: ReadonlySet<number>): readonly MeteredEvent[] {
     const counted = records.filter(({ offset }) => !uncounted.has(offset))
-    return counted.map((record) => {
-      const decoded = decode(record)
-      if ('event' in decoded) return { offset: record.offset, arrivedAt: record.arrivedAt, event: decoded.event }
+    return counted.map(({ offset, arrivedAt, decoded }) => {
+      if ('event' in decoded) return { offset, arrivedAt, event: decoded.event }
       const { code, message } = decoded.rejection
-      throw new Error(`offset ${record.offset} of partition ${partition} was counted, but reads as ${code}: ${message}`)
+      const place = `offset ${offset} of partition ${this.#options.partition}`
+      throw new Error(`${place} was counted, but reads as ${code}: ${message}`)
     })
   }
 

@@ -38,26 +38,23 @@ export interface LedgerAway {
   readonly error: Error
 }
 
-const batchCounted = channel('tokenmeter:batch-counted')
-const ledgerFlushed = channel('tokenmeter:ledger-flushed')
-const ledgerAway = channel('tokenmeter:ledger-away')
-const fenced = channel('tokenmeter:fenced')
-const repaired = channel('tokenmeter:repaired')
+export interface Messages {
+  readonly batchCounted: BatchCounted
+  readonly ledgerFlushed: LedgerFlushed
+  readonly ledgerAway: LedgerAway
+  readonly fenced: Fenced
+  readonly repaired: Repaired
+}
 
-export const tell = {
-  batchCounted(message: BatchCounted): void {
-    if (batchCounted.hasSubscribers) batchCounted.publish(message)
-  },
-  ledgerFlushed(message: LedgerFlushed): void {
-    if (ledgerFlushed.hasSubscribers) ledgerFlushed.publish(message)
-  },
-  ledgerAway(message: LedgerAway): void {
-    if (ledgerAway.hasSubscribers) ledgerAway.publish(message)
-  },
-  fenced(message: Fenced): void {
-    if (fenced.hasSubscribers) fenced.publish(message)
-  },
-  repaired(message: Repaired): void {
-    if (repaired.hasSubscribers) repaired.publish(message)
-  }
+export const CHANNELS: Readonly<Record<keyof Messages, string>> = {
+  batchCounted: 'tokenmeter:batch-counted',
+  ledgerFlushed: 'tokenmeter:ledger-flushed',
+  ledgerAway: 'tokenmeter:ledger-away',
+  fenced: 'tokenmeter:fenced',
+  repaired: 'tokenmeter:repaired'
+}
+
+export function tell<Name extends keyof Messages>(name: Name, message: Messages[Name]): void {
+  const told = channel(CHANNELS[name])
+  if (told.hasSubscribers) told.publish(message)
 }

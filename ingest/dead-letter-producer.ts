@@ -64,7 +64,8 @@ export class KafkaDeadLetters implements DeadLetters {
   }
 }
 
-function* cutRequests(messages: readonly Message[]): Generator<Message[]> {
+/** Requests that fit into a record batch of the topic, should all of one go to the same partition. */
+export function* cutRequests(messages: readonly Message[]): Generator<Message[]> {
   let request: Message[] = []
   let bytes = 0
   for (const message of messages) {
@@ -135,14 +136,16 @@ export function decodeDeadLetter({ key, value, headers }: UsageRecord): StoredDe
   }
 }
 
-/** The headers of the record's producer. One that calls a header of its own `tm-…` loses it. */
+/** The headers of the record's producer. Where one had no value it is empty; one that was called `tm-…` is lost. */
 function ownHeaders(headers: UsageRecord['headers']): IHeaders {
-  return Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith(PREFIX)))
+  const own = Object.entries(headers).filter(([name]) => !name.startsWith(PREFIX))
+  // kafkajs can't write a header without a value.
+  return Object.fromEntries(own.map(([name, content]) => [name, content ?? '']))
 }
 
 function textOf(content: UsageRecord['headers'][string]): string | null {
   const first = [content].flat()[0]
-  return first === undefined ? null : first.toString()
+  return first?.toString() ?? null
 }
 
 function numberOf(content: UsageRecord['headers'][string]): number | null {

@@ -20,6 +20,40 @@ export interface KafkaAddress {
   readonly sasl?: NonNullable<KafkaConfig['sasl']>
 }
 
+/** The variables of the configuration that say how brokers are reached. */
+export interface KafkaVariables {
+  readonly KAFKA_BROKERS: readonly string[]
+  readonly KAFKA_CLIENT_ID: string
+  readonly KAFKA_TLS: boolean
+  readonly KAFKA_SASL_MECHANISM?: 'plain' | 'scram-sha-256' | 'scram-sha-512'
+  readonly KAFKA_SASL_USERNAME?: string
+  readonly KAFKA_SASL_PASSWORD?: string
+}
+
+export function kafkaAddress(config: KafkaVariables): KafkaAddress {
+  const {
+    KAFKA_SASL_MECHANISM: mechanism,
+    KAFKA_SASL_USERNAME: username = '',
+    KAFKA_SASL_PASSWORD: password = ''
+  } = config
+  return {
+    brokers: config.KAFKA_BROKERS,
+    clientId: config.KAFKA_CLIENT_ID,
+    ssl: config.KAFKA_TLS,
+    ...(mechanism !== undefined && { sasl: saslOf(mechanism, username, password) })
+  }
+}
+
+function saslOf(
+  mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512',
+  username: string,
+  password: string
+): NonNullable<KafkaAddress['sasl']> {
+  // Said one by one: the library's type is a union over the mechanism.
+  if (mechanism === 'plain') return { mechanism, username, password }
+  return mechanism === 'scram-sha-256' ? { mechanism, username, password } : { mechanism, username, password }
+}
+
 const CONNECTION_TIMEOUT_MS = 2_000
 /** A request that a broker has not answered by then is given up. A fetch or a join waits for as long as it was told to. */
 const REQUEST_TIMEOUT_MS = 5_000

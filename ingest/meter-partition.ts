@@ -38,8 +38,8 @@ export interface MeterPartitionPorts {
   readonly ledger: UsageLedger
   readonly deadLetters: DeadLetters
   readonly decode: (record: UsageRecord) => Decoded
-  /** Makes a shard usable again, or waits out another who does. */
-  readonly repair: (shard: number) => Promise<void>
+  /** Makes a shard usable again that was found unusable in this generation, or leaves it to another who does. */
+  readonly repair: (shard: number, generation: number) => Promise<void>
 }
 
 export interface MeterPartitionOptions {
@@ -83,7 +83,11 @@ class MeterSession {
   /** What it will say after the next flush. */
   #position: LedgerPosition
 
-  private constructor(ports: MeterPartitionPorts, options: MeterPartitionOptions, start: { ledger: LedgerPosition; shards: ShardStand[]; cuts: Cut[] }) {
+  private constructor(
+    ports: MeterPartitionPorts,
+    options: MeterPartitionOptions,
+    start: { ledger: LedgerPosition; shards: ShardStand[]; cuts: Cut[] }
+  ) {
     this.#ports = ports
     this.#options = options
     this.#shards = start.shards
@@ -102,7 +106,7 @@ class MeterSession {
       const at = { shard, partition, generation: ledger.generations[shard] ?? 0 }
       const opened = await ports.meter.open(at)
       if (opened.refused) {
-        if (!opened.newer) await ports.repair(shard)
+        if (!opened.newer) await ports.repair(shard, at.generation)
         return null
       }
       shards.push({ at, cursor: opened.cursor, verdicts: opened.verdicts })
@@ -177,7 +181,7 @@ class MeterSession {
     this.#position = { ...this.#position, cursor: stretch.to, previousArrivedAt: arrivedAt, shardCursors }
     const uncounted: UncountedReason[] = decoding.poison.map(({ reason }) => reason)
     for (const verdict of verdicts.values()) if (verdict !== 'counted') uncounted.push(verdict)
-    tell.batchCounted({
+    tell('batchCounted', {
       partition: this.#options.partition,
       records: stretch.records.length,
       counted: verdicts.size - (uncounted.length - decoding.poison.length),
@@ -216,7 +220,8 @@ class MeterSession {
   async #sum({ byShard, records, poison }: Decoding, verdicts: ReadonlyMap<number, Verdict>): Promise<void> {
     const { partition } = this.#options
     const letters: DeadLetter[] = []
-    for (const { record, reason, field, message } of poison) this.#pending.leaveOut({ offset: record.offset, reason, field, message })
+    for (const { record, reason, field, message } of poison)
+      this.#pending.leaveOut({ offset: record.offset, reason, field, message })
     for (const events of byShard.values()) {
       for (const { offset, event } of events) {
         const verdict = verdicts.get(offset)
@@ -231,7 +236,8 @@ class MeterSession {
             : `event ${event.id} of source ${event.source} was counted before`
         this.#pending.leaveOut({ offset, reason, field: 'id', message })
         const record = records.get(offset)
-        if (reason === 'conflict' && record !== undefined) letters.push({ partition, record, reason, field: 'id', message })
+        if (reason === 'conflict' && record !== undefined)
+          letters.push({ partition, record, reason, field: 'id', message })
       }
     }
     if (letters.length > 0) await this.#ports.deadLetters.append(letters)
@@ -244,7 +250,7 @@ class MeterSession {
       this.#ports.source.report(this.#flushed.cursor)
     } catch (error) {
       if (!(error instanceof RetryableError) || this.#pending.records > this.#options.pendingRecordsMax) throw error
-      tell.ledgerAway({ partition: this.#options.partition, waiting: this.#pending.records, error })
+      tell('ledgerAway', { partition: this.#options.partition, waiting: this.#pending.records, error })
     }
     for (const { at, cursor } of this.#shards) {
       const countedUpTo = drainedAt ?? this.#position.previousArrivedAt
@@ -269,7 +275,7 @@ class MeterSession {
     if (outcome === 'fenced') return this.#fenced('postgres')
     this.#flushed = this.#position
     this.#pending.clear()
-    tell.ledgerFlushed({ partition: this.#options.partition, cursor: this.#flushed.cursor, rows: rows.length })
+    tell('ledgerFlushed', { partition: this.#options.partition, cursor: this.#flushed.cursor, rows: rows.length })
     return true
   }
 
@@ -307,7 +313,7 @@ class MeterSession {
           await this.#ports.meter.cutAgain(stand.at, cut)
           break
         }
-        const amounts = amountsOf(cut.counters, chunk.rows)
+        const amounts = amountsOf(cut.counters, chunk.rows, firstQuarterOf(cut))
         await this.#ports.meter.seed(stand.at, { ...cut, progress }, { amounts, next: chunk.next })
         progress = chunk.next
       }
@@ -316,7 +322,7 @@ class MeterSession {
   }
 
   #fenced(store: 'redis' | 'postgres'): false {
-    tell.fenced({ partition: this.#options.partition, store })
+    tell('fenced', { partition: this.#options.partition, store })
     return false
   }
 }

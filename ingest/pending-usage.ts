@@ -20,7 +20,7 @@ export class PendingUsage {
   #uncounted: Uncounted[] = []
   #records = 0
 
-  /** A correction takes its tokens back and its event with them. */
+  /** A correction takes its tokens back; it is an event too. */
   add(event: UsageEvent): void {
     const quarter = quarterOf(event.occurredAt)
     const key = `${event.customerId}\u0000${event.userId}\u0000${event.model}\u0000${quarter}`
@@ -42,7 +42,7 @@ export class PendingUsage {
       this.#sums.set(key, sum)
     }
     for (const pool of TOKEN_POOLS) sum.tokens[pool] += event.tokens[pool]
-    sum.events += event.kind === 'used' ? 1 : -1
+    sum.events++
     this.#records++
   }
 

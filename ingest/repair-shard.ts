@@ -9,6 +9,7 @@
  *
  * Dying between any two steps leaves a shard that refuses everything; the next repairer begins at 1.
  */
+import { RetryableError } from '../domain/errors.ts'
 import type {
   BuiltCustomer,
   LedgerCustomer,
@@ -37,25 +38,37 @@ export interface RepairPorts {
 
 /** Limits may look back over a billing period of a year and the one before it. */
 const LOOK_BACK_MS = 800 * 86_400_000
+/** The longest rolling limit. */
+const ROLLING_MAX_MS = 24 * 3_600_000
 /** Events and customers a script takes at a time: some ten milliseconds of Redis. */
 const CHUNK_EVENTS = 1_000
 const CHUNK_CUSTOMERS = 100
 
-/** Resolves when the shard is usable, or was taken by another repairer; the caller looks at it anew in either case. */
-export async function repairShard(shard: number, ports: RepairPorts): Promise<void> {
-  await ports.ledger.withLock(shard, async () => {
-    const generation = await ports.ledger.raiseGeneration(shard)
-    const known = await ports.ledger.cursors()
-    const ledgerCursors = Array.from({ length: ports.partitions }, (_, partition) => known[partition] ?? 0)
-    const begun = await ports.meter.begin(shard, generation, ports.partitions)
-    if (begun.refused) return
-    const repair = { shard, generation, ledgerCursors, ports }
-    const whole = begun.cursors === null ? await build(repair) : await rollForward(repair, begun.cursors)
-    if (!whole) return
-    if (await ports.meter.finish(shard, generation, begun.cursors === null ? ledgerCursors : null)) {
-      tell.repaired({ shard, generation, mode: begun.cursors === null ? 'build' : 'roll-forward' })
-    }
-  })
+/**
+ * Resolves when the shard is usable, or another repairer overtook this one; the caller looks at it anew. `seen` is the generation
+ * in which the caller found it unusable: under a later one somebody has repaired it meanwhile. Throws `RetryableError` while
+ * another repairer is at work.
+ */
+export async function repairShard(shard: number, seen: number, ports: RepairPorts): Promise<void> {
+  const done = await ports.ledger.withLock(shard, () => repairLocked(shard, seen, ports))
+  if (done === null)
+    throw new RetryableError('shard-under-repair', `shard ${shard} is being repaired by another process`)
+}
+
+async function repairLocked(shard: number, seen: number, ports: RepairPorts): Promise<'repaired' | 'overtaken'> {
+  const generation = await ports.ledger.raiseGeneration(shard, seen)
+  if (generation === null) return 'overtaken'
+  const known = await ports.ledger.cursors()
+  const ledgerCursors = Array.from({ length: ports.partitions }, (_, partition) => known[partition] ?? 0)
+  const begun = await ports.meter.begin(shard, generation, ports.partitions)
+  if (begun.refused) return 'overtaken'
+  const repair = { shard, generation, ledgerCursors, ports }
+  const mode = begun.cursors === null ? 'build' : 'roll-forward'
+  const whole = begun.cursors === null ? await build(repair) : await rollForward(repair, begun.cursors)
+  if (!whole || !(await ports.meter.finish(shard, generation, mode === 'build' ? ledgerCursors : null)))
+    return 'overtaken'
+  tell('repaired', { shard, generation, mode })
+  return 'repaired'
 }
 
 interface Repair {
@@ -139,5 +152,10 @@ async function* builtCustomers({ shard, ports }: Repair): AsyncGenerator<BuiltCu
 function builtCustomer({ customerId, total, limits, rows }: LedgerCustomer, now: number): BuiltCustomer {
   if (limits === null) return { customerId, total, limits: null, amounts: [] }
   const { compiled } = compileLimits(limits, now)
-  return { customerId, total, limits: compiled, amounts: amountsOf(compiled.counters, rows) }
+  return {
+    customerId,
+    total,
+    limits: compiled,
+    amounts: amountsOf(compiled.counters, rows, quarterOf(now - ROLLING_MAX_MS))
+  }
 }

@@ -6,8 +6,8 @@
  * at a time, where a caller here is to have an answer within five seconds. All in-sync replicas acknowledge (acks -1).
  */
 import type { ICustomPartitioner, Kafka, Message, Producer } from 'kafkajs'
+import type { UsageEventLog } from '../domain/api-ports.ts'
 import { RetryableError } from '../domain/errors.ts'
-import type { UsageEventLog } from '../domain/ports.ts'
 import { partitionOf } from '../domain/tokens/shard.ts'
 import type { UsageEvent } from '../domain/tokens/usage-event.ts'
 import { translateKafkaError } from './kafka-client.ts'

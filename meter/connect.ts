@@ -43,9 +43,12 @@ export function connectRedis(options: RedisOptions): MeterRedis {
 }
 
 /** Each command fails with its own error, which `asRetryable` translates; the event says the same once more. */
-function ignoreConnectionError(): void {}
+function ignoreConnectionError(): undefined {
+  return undefined
+}
 
-const RETRYABLE_REPLY = /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|OOM|BUSY|NOREPLICAS|UNBLOCKED|MOVED|ASK)\b/
+const RETRYABLE_REPLY =
+  /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|OOM|MISCONF|BUSY|NOREPLICAS|UNBLOCKED|MOVED|ASK)\b/
 const RETRYABLE_FAILURE =
   /Connection is closed|Command timed out|max retries|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|Stream isn't writeable|Cluster isn't|None of startup nodes|Failed to refresh slots|All nodes failed/i
 

@@ -36,40 +36,58 @@ t.test('a redelivered batch is refused and leaves every counter unchanged', asyn
   t.equal(await usedOf(meter), 17)
 })
 
-t.test('a repeat is a duplicate and the same id with other tokens a conflict, within a batch and across batches', async (t) => {
-  const meter = await freshMeter(t)
-  await meter.quota.setLimits(twoDayLimits())
-  const event = usageEvent()
-  const other = { ...event, tokens: { ...event.tokens, input: 11 } }
-  t.same((await applied(meter, { events: metered(0, [event, event, other]) })).verdicts, ['counted', 'duplicate', 'conflict'])
-  const again = await applied(meter, { expectedCursor: 3, events: metered(3, [other, event, { ...event, occurredAt: event.occurredAt - 1 }]) })
-  t.same(again.verdicts, ['conflict', 'duplicate', 'duplicate'])
-  t.equal(await usedOf(meter), 10)
-  const opened = await meter.consumer.open(AT)
-  t.same(
-    opened.refused ? null : [...opened.verdicts].sort(),
-    [
-      [1, 'duplicate'],
-      [2, 'conflict'],
-      [3, 'conflict'],
-      [4, 'duplicate'],
-      [5, 'duplicate']
-    ],
-    'the verdicts stay on record'
-  )
-  await meter.consumer.tick({ ...AT, cursor: 6, flushed: 4, countedUpTo: null })
-  const later = await meter.consumer.open(AT)
-  t.same(later.refused ? null : [...later.verdicts.keys()].sort(), [4, 5], 'until the ledger has passed them')
-})
+t.test(
+  'a repeat is a duplicate and the same id with other tokens a conflict, within a batch and across batches',
+  async (t) => {
+    const meter = await freshMeter(t)
+    await meter.quota.setLimits(twoDayLimits())
+    const event = usageEvent()
+    const other = { ...event, tokens: { ...event.tokens, input: 11 } }
+    t.same((await applied(meter, { events: metered(0, [event, event, other]) })).verdicts, [
+      'counted',
+      'duplicate',
+      'conflict'
+    ])
+    const again = await applied(meter, {
+      expectedCursor: 3,
+      events: metered(3, [other, event, { ...event, occurredAt: event.occurredAt - 1 }])
+    })
+    t.same(again.verdicts, ['conflict', 'duplicate', 'duplicate'])
+    t.equal(await usedOf(meter), 10)
+    const opened = await meter.consumer.open(AT)
+    t.same(
+      opened.refused ? null : [...opened.verdicts].sort(),
+      [
+        [1, 'duplicate'],
+        [2, 'conflict'],
+        [3, 'conflict'],
+        [4, 'duplicate'],
+        [5, 'duplicate']
+      ],
+      'the verdicts stay on record'
+    )
+    await meter.consumer.tick({ ...AT, cursor: 6, flushed: 4, countedUpTo: null })
+    const later = await meter.consumer.open(AT)
+    t.same(later.refused ? null : [...later.verdicts.keys()].sort(), [4, 5], 'until the ledger has passed them')
+  }
+)
 
 t.test('a repeat is known across generations of marks, and forgotten two generations later', async (t) => {
   const meter = await freshMeter(t, { installation: { markGenerationMs: 1_000 } })
   const event = usageEvent()
   const base = 1_000_000_000_000
   await applied(meter, { countedUpTo: base, events: metered(0, [event], base) })
-  const next = await applied(meter, { expectedCursor: 1, countedUpTo: base + 1_500, events: metered(1, [event], base + 1_500) })
+  const next = await applied(meter, {
+    expectedCursor: 1,
+    countedUpTo: base + 1_500,
+    events: metered(1, [event], base + 1_500)
+  })
   t.same(next.verdicts, ['duplicate'])
-  const far = await applied(meter, { expectedCursor: 2, countedUpTo: base + 5_000, events: metered(2, [event], base + 5_000) })
+  const far = await applied(meter, {
+    expectedCursor: 2,
+    countedUpTo: base + 5_000,
+    events: metered(2, [event], base + 5_000)
+  })
   t.same(far.verdicts, ['counted'])
 })
 
@@ -91,7 +109,10 @@ t.test('another generation or server run is refused, and tells whether it is new
   await meter.shards.redis.hset(keys.state, 'runId', 'another')
   t.same(await meter.consumer.open(AT), { refused: true, newer: false })
   t.same(await meter.consumer.apply(batch({ events: metered(0, [usageEvent()]) })), { refused: true })
-  t.match(await meter.quota.check({ customerId: 'customer-1', userId: '', model: 'm', tokens: null }), { known: false, why: 'unrepaired' })
+  t.match(await meter.quota.check({ customerId: 'customer-1', userId: '', model: 'm', tokens: null }), {
+    known: false,
+    why: 'unrepaired'
+  })
 })
 
 t.test('a new limit says seeding until every partition has added what the ledger held, once', async (t) => {
@@ -145,15 +166,28 @@ t.test('a recount begins every counter again and counts what the ledger held onc
 t.test('each user has a sum of its own', async (t) => {
   const meter = await freshMeter(t)
   await meter.quota.setLimits(twoDayLimits({ scope: { kind: 'each-user' } }))
-  await applied(meter, { events: metered(0, [usageEvent({ userId: 'ada' }), usageEvent({ userId: 'ada' }), usageEvent({ userId: 'bo#b' }), usageEvent()]) })
-  const of = async (userId: string) => (await meter.quota.check({ customerId: 'customer-1', userId, model: 'm', tokens: null })).limits?.map(({ used }) => used)
+  await applied(meter, {
+    events: metered(0, [
+      usageEvent({ userId: 'ada' }),
+      usageEvent({ userId: 'ada' }),
+      usageEvent({ userId: 'bo#b' }),
+      usageEvent()
+    ])
+  })
+  const of = async (userId: string) =>
+    (await meter.quota.check({ customerId: 'customer-1', userId, model: 'm', tokens: null })).limits?.map(
+      ({ used }) => used
+    )
   t.same([await of('ada'), await of('bo#b'), await of('new'), await of('')], [[20], [10], [0], []])
 })
 
 t.test('a sum that would pass 2^53 - 1 stays there', async (t) => {
   const meter = await freshMeter(t)
   await meter.quota.setLimits(twoDayLimits())
-  const events = metered(0, Array.from({ length: 2_000 }, () => usageEvent({ tokens: { input: Number.MAX_SAFE_INTEGER } })))
+  const events = metered(
+    0,
+    Array.from({ length: 2_000 }, () => usageEvent({ tokens: { input: Number.MAX_SAFE_INTEGER } }))
+  )
   await applied(meter, { events })
   await applied(meter, { expectedCursor: 2_000, events: metered(2_000, [usageEvent()]) })
   t.equal(await usedOf(meter), Number.MAX_SAFE_INTEGER)

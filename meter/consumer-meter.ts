@@ -12,7 +12,7 @@ import type {
 import { asRetryable } from './connect.ts'
 import { decodeCuts, wordsOf } from './decode-cut.ts'
 import { markGenerationOf } from './mark.ts'
-import { packBatch } from './pack-batch.ts'
+import { packBatch, packedArguments } from './pack-batch.ts'
 import type { Shards } from './shards.ts'
 
 const VERDICTS: Readonly<Record<string, Verdict>> = { c: 'counted', d: 'duplicate', x: 'conflict' }
@@ -48,6 +48,7 @@ export class RedisConsumerMeter implements ConsumerMeter {
   async apply(batch: ShardBatch): Promise<Refusable<{ verdicts: readonly Verdict[]; cuts: readonly Cut[] }>> {
     const { shard, partition } = batch
     const { markBuckets, markGenerationMs } = this.#shards.installation
+    let latestMarks = 0
     const reply = await this.#shards.run(shard, 'meterApplyBatch', (keys, build) => {
       const packed = packBatch(batch.events, {
         keys,
@@ -56,6 +57,7 @@ export class RedisConsumerMeter implements ConsumerMeter {
         markGenerationMs,
         markMax: this.#markMax.get(shard) ?? 0
       })
+      latestMarks = packed.marks.latestKnown
       return {
         keys: packed.keys,
         args: [
@@ -66,22 +68,19 @@ export class RedisConsumerMeter implements ConsumerMeter {
           batch.end,
           batch.countedUpTo,
           'judge',
-          packed.markFirst,
-          packed.markSpans,
-          packed.buckets,
-          packed.customers,
-          packed.texts,
-          packed.firstOffset,
-          packed.events
+          ...packedArguments(packed)
         ]
       }
     })
     if (reply[0] === 'refused') return { refused: true }
+    this.#markMax.set(shard, latestMarks)
     const letters = String(reply[1])
     return { refused: false, verdicts: Array.from(letters, verdictOf), cuts: decodeCuts(reply[2], shard, partition) }
   }
 
-  async tick(at: ShardAt & { cursor: number; flushed: number; countedUpTo: number | null }): Promise<Refusable<{ cuts: readonly Cut[] }>> {
+  async tick(
+    at: ShardAt & { cursor: number; flushed: number; countedUpTo: number | null }
+  ): Promise<Refusable<{ cuts: readonly Cut[] }>> {
     const { shard, partition } = at
     const reply = await this.#shards.run(shard, 'meterTick', (keys, build) => ({
       keys: [keys.state, keys.verdicts(partition), keys.cuts],

@@ -6,7 +6,8 @@ interface CutText {
   readonly id: string
   readonly customerId: string
   readonly counters: readonly Counter[]
-  readonly at: readonly number[]
+  /** Decimal digits: the scripts' JSON would round a large offset. */
+  readonly at: readonly string[]
 }
 
 /** Pairs of a cut's text and this partition's progress, flat. */
@@ -19,12 +20,21 @@ export function decodeCuts(flat: unknown, shard: number, partition: number): Cut
       id: text.id,
       shard,
       customerId: text.customerId,
-      counters: text.counters.map((counter) => ({ ...counter, windows: Array.isArray(counter.windows) ? counter.windows : [] })),
-      at: text.at[partition] ?? 0,
+      counters: withLists(text.counters),
+      at: Number(text.at[partition] ?? 0),
       progress: words[i + 1] ?? ''
     })
   }
   return cuts
+}
+
+/** Counters from JSON that a script wrote; empty text: none. */
+export function decodeCounters(text: string): readonly Counter[] {
+  return text === '' ? [] : withLists(JSON.parse(text))
+}
+
+function withLists(counters: readonly Counter[]): readonly Counter[] {
+  return counters.map((counter) => ({ ...counter, windows: Array.isArray(counter.windows) ? counter.windows : [] }))
 }
 
 /** A list of strings out of a reply. */

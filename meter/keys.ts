@@ -51,8 +51,13 @@ export class ShardKeys {
     return [this.state, this.limits(customerId), this.used(customerId), this.holds(customerId), this.expiry(customerId)]
   }
 
-  /** Matches every key of this build. */
-  everyKey(): string {
-    return `${this.#built.replaceAll(/[[\]*?\\]/g, '\\$&')}:*`
+  /** Matches every key of the shard, of whatever build. */
+  everyKeyOfShard(): string {
+    return `${this.#root.replaceAll(/[[\]*?\\]/g, '\\$&')}:*`
+  }
+
+  /** The build to which a key of the shard belongs; null for the state, which belongs to none. */
+  buildOf(key: string): string | null {
+    return /^(\d+):/.exec(key.slice(this.#root.length + 1))?.[1] ?? null
   }
 }

@@ -1,11 +1,12 @@
 /** How a repairer makes a shard usable again: rolled forward in place, or built from empty under new keys and flipped in last. */
-import type { BuiltCustomer, MeteredEvent, MeterRepair, Refusable, RollForward } from '../domain/ports.ts'
+
 import { Cluster } from 'ioredis'
+import type { BuiltCustomer, MeteredEvent, MeterRepair, Refusable, RollForward } from '../domain/ports.ts'
 import { asRetryable } from './connect.ts'
 import { amountAsList } from './consumer-meter.ts'
 import { wordsOf } from './decode-cut.ts'
 import { MARK_FINGERPRINT_BYTES, MARK_ID_BYTES, markGenerationOf, markOf } from './mark.ts'
-import { packBatch } from './pack-batch.ts'
+import { packBatch, packedArguments } from './pack-batch.ts'
 import type { Shards } from './shards.ts'
 
 /** MARK of build-shard.lua: <I4c8c2. */
@@ -18,18 +19,33 @@ interface Repair {
   markMax: number
 }
 
+export interface MeterRepairOptions {
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number
+  /** Builds a shard anew even when its state could be rolled forward. */
+  readonly fromEmpty?: boolean
+}
+
 export class RedisMeterRepair implements MeterRepair {
   readonly #shards: Shards
+  readonly #now: () => number
+  readonly #fromEmpty: boolean
   readonly #repairs = new Map<string, Repair>()
 
-  constructor(shards: Shards) {
+  constructor(shards: Shards, options: MeterRepairOptions = {}) {
     this.#shards = shards
+    this.#now = options.now ?? Date.now
+    this.#fromEmpty = options.fromEmpty ?? false
   }
 
-  async begin(shard: number, generation: number, partitions: number): Promise<Refusable<{ cursors: readonly number[] | null }>> {
+  async begin(
+    shard: number,
+    generation: number,
+    partitions: number
+  ): Promise<Refusable<{ cursors: readonly number[] | null }>> {
     const reply = await this.#run(shard, '', 'meterBeginRepair', (keys) => ({
       keys: [keys.state],
-      args: [generation, partitions]
+      args: [generation, partitions, this.#fromEmpty ? 'empty' : '']
     }))
     if (reply[0] === 'refused') return { refused: true }
     this.#repairs.set(`${shard}:${generation}`, { build: String(reply[1]), markMin: 0, markMax: 0 })
@@ -43,7 +59,6 @@ export class RedisMeterRepair implements MeterRepair {
     const last = chunk.events.at(-1)
     const reply = await this.#run(shard, build, 'meterApplyBatch', (keys) => {
       const packed = packBatch(chunk.events, { keys, partition, markBuckets, markGenerationMs, markMax: 0 })
-      const spans = chunk.events.length === 0 ? [0, 0] : [packed.markFirst, packed.markSpans]
       return {
         keys: packed.keys,
         args: [
@@ -54,12 +69,7 @@ export class RedisMeterRepair implements MeterRepair {
           chunk.to,
           last?.arrivedAt ?? 0,
           'replay',
-          ...spans,
-          packed.buckets,
-          packed.customers,
-          packed.texts,
-          packed.firstOffset,
-          packed.events
+          ...packedArguments(packed)
         ]
       }
     })
@@ -101,15 +111,15 @@ export class RedisMeterRepair implements MeterRepair {
   async finish(shard: number, generation: number, cursors: readonly number[] | null): Promise<boolean> {
     const { build, markMin, markMax } = this.#repair(shard, generation)
     if (cursors === null && !(await this.#cutAgain(shard, generation, build))) return false
-    const floor = markMin === 0 ? markGenerationOf(Date.now(), this.#shards.installation.markGenerationMs) - 1 : markMin
+    const floor =
+      markMin === 0 ? markGenerationOf(this.#now(), this.#shards.installation.markGenerationMs) - 1 : markMin
     const reply = await this.#run(shard, build, 'meterFinishRepair', (keys) => ({
       keys: [keys.state],
       args: cursors === null ? [generation, '', ''] : [generation, markMax, floor, ...cursors]
     }))
     this.#repairs.delete(`${shard}:${generation}`)
     if (reply[0] !== 'ok') return false
-    const old = String(reply[1])
-    if (old !== '' && old !== build) await this.#drop(shard, old)
+    await this.#dropOlder(shard, build)
     return true
   }
 
@@ -129,13 +139,17 @@ export class RedisMeterRepair implements MeterRepair {
     return true
   }
 
-  /** Deletes the keys of a build that is no longer in force. */
-  async #drop(shard: number, build: string): Promise<void> {
-    const keys = this.#shards.keys(shard, build)
+  /**
+   * Deletes the keys of earlier builds: the one that was in force, and those that repairers began and left. Never of later
+   * ones: should this repairer come back from a long pause, another may be building.
+   */
+  async #dropOlder(shard: number, build: string): Promise<void> {
     const { redis } = this.#shards
+    const keys = this.#shards.keys(shard, build)
     for (const node of redis instanceof Cluster ? redis.nodes('master') : [redis]) {
-      for await (const found of node.scanStream({ match: keys.everyKey(), count: 1000 })) {
-        for (const key of wordsOf(found)) await translated(node.unlink(key))
+      for await (const found of translatedStream(node.scanStream({ match: keys.everyKeyOfShard(), count: 1000 }))) {
+        const old = wordsOf(found).filter((key) => Number(keys.buildOf(key) ?? build) < Number(build))
+        if (old.length > 0) await translated(node.unlink(old))
       }
     }
   }
@@ -151,14 +165,19 @@ export class RedisMeterRepair implements MeterRepair {
   }
 }
 
-type RepairCall = [
-  name: Parameters<Shards['runBuild']>[2]['name'],
-  call: Parameters<Shards['runBuild']>[2]['call']
-]
+type RepairCall = [name: Parameters<Shards['runBuild']>[2]['name'], call: Parameters<Shards['runBuild']>[2]['call']]
 
 async function translated<T>(answer: Promise<T>): Promise<T> {
   try {
     return await answer
+  } catch (error) {
+    throw asRetryable(error)
+  }
+}
+
+async function* translatedStream(stream: AsyncIterable<unknown>): AsyncGenerator<unknown> {
+  try {
+    yield* stream
   } catch (error) {
     throw asRetryable(error)
   }

@@ -1,5 +1,5 @@
 /** The meter as the API uses it: checks, holds and limits. A check touches Redis and nothing else. */
-import { RetryableError } from '../domain/errors.ts'
+
 import type {
   Hold,
   HoldOutcome,
@@ -9,7 +9,8 @@ import type {
   QuotaMeter,
   Standing,
   UsageAsk
-} from '../domain/ports.ts'
+} from '../domain/api-ports.ts'
+import { RetryableError } from '../domain/errors.ts'
 import type { CompiledLimits } from '../domain/tokens/limit.ts'
 import { customerHash } from '../domain/tokens/shard.ts'
 import { TOKEN_POOLS, type TokenPools } from '../domain/tokens/token-pools.ts'
@@ -19,30 +20,37 @@ import type { Shards } from './shards.ts'
 export interface QuotaMeterOptions {
   /** Milliseconds after which usage that isn't counted yet makes an answer "can't know". */
   readonly staleAfterMs: number
+  /** Milliseconds since the epoch. Redis's own clock unless given; tests give another. */
+  readonly now?: () => number
 }
 
-const WORDS_PER_LIMIT = 8
-/** Redis's own clock; tests may give another. */
+const WORDS_PER_LIMIT = 9
+/** Tells the scripts to ask Redis's own clock. */
 const REDIS_TIME = ''
 
 export class RedisQuotaMeter implements QuotaMeter, LimitMeter {
   readonly #shards: Shards
   readonly #staleAfterMs: number
+  readonly #now: () => number | typeof REDIS_TIME
 
   constructor(shards: Shards, options: QuotaMeterOptions) {
     this.#shards = shards
     this.#staleAfterMs = options.staleAfterMs
+    this.#now = options.now ?? (() => REDIS_TIME)
   }
 
   check(ask: UsageAsk): Promise<Standing> {
-    return this.#standing(ask.customerId, [ask.userId, ask.model, 'call'])
+    return this.#standing(ask.customerId, [ask.userId, ask.model, 'call', encodePools(ask.tokens)])
   }
 
   balance(customerId: string, userId: string, model: string): Promise<Standing> {
-    return this.#standing(customerId, [userId, model, 'balance'])
+    return this.#standing(customerId, [userId, model, 'balance', ''])
   }
 
-  async #standing(customerId: string, who: readonly [userId: string, model: string, how: 'call' | 'balance']): Promise<Standing> {
+  async #standing(
+    customerId: string,
+    who: readonly [userId: string, model: string, how: 'call' | 'balance', tokens: string]
+  ): Promise<Standing> {
     const reply = await this.#ask(customerId, 'meterCheck', [customerHash(customerId), ...who])
     if (typeof reply === 'string') return { known: false, why: reply, limits: [] }
     if (reply[0] === 'none') return { known: true, limits: null }
@@ -66,7 +74,12 @@ export class RedisQuotaMeter implements QuotaMeter, LimitMeter {
     return decodeHoldOutcome(ask.customerId, reply)
   }
 
-  async extend(change: { customerId: string; holdId: string; tokens: TokenPools | null; ttlMs: number }): Promise<HoldOutcome> {
+  async extend(change: {
+    customerId: string
+    holdId: string
+    tokens: TokenPools | null
+    ttlMs: number
+  }): Promise<HoldOutcome> {
     const { customerId } = change
     const reply = await this.#ask(customerId, 'meterHold', [
       customerHash(customerId),
@@ -87,12 +100,17 @@ export class RedisQuotaMeter implements QuotaMeter, LimitMeter {
     how: 'settle' | 'release'
     tokens: TokenPools | null
   }): Promise<HoldOutcome> {
-    const reply = await this.#ask(change.customerId, 'meterEndHold', [change.holdId, change.how, encodePools(change.tokens)])
+    const reply = await this.#ask(change.customerId, 'meterEndHold', [
+      change.holdId,
+      change.how,
+      encodePools(change.tokens),
+      this.#staleAfterMs
+    ])
     return decodeHoldOutcome(change.customerId, reply)
   }
 
   async find(customerId: string, holdId: string): Promise<Hold | null> {
-    const reply = await this.#ask(customerId, 'meterEndHold', [holdId, 'find', ''])
+    const reply = await this.#ask(customerId, 'meterEndHold', [holdId, 'find', '', 0])
     if (typeof reply === 'string') throw unavailable(this.#shards.of(customerId), reply)
     return reply[1] === '' || reply[1] === undefined ? null : decodeHold(customerId, String(reply[1]))
   }
@@ -110,7 +128,7 @@ export class RedisQuotaMeter implements QuotaMeter, LimitMeter {
     const { leadMs } = this.#shards.installation
     const reply = await this.#shards.run(shard, 'meterSetLimits', (keys, build) => ({
       keys: [keys.state, keys.limits(customerId), keys.used(customerId), keys.holds(customerId), keys.cuts],
-      args: [build, REDIS_TIME, limits, leadMs, customerId]
+      args: [build, this.#now(), limits, leadMs, customerId]
     }))
     if (reply[0] === 'refused') throw unavailable(shard, 'unrepaired')
   }
@@ -124,7 +142,7 @@ export class RedisQuotaMeter implements QuotaMeter, LimitMeter {
     try {
       const reply = await this.#shards.run(this.#shards.of(customerId), name, (keys, build) => ({
         keys: keys.ofCustomer(customerId),
-        args: [build, REDIS_TIME, ...args]
+        args: [build, this.#now(), ...args]
       }))
       return reply[0] === 'refused' ? 'unrepaired' : reply
     } catch (error) {
@@ -144,8 +162,15 @@ function encodePools(tokens: TokenPools | null): string {
 }
 
 function decodeHold(customerId: string, text: string): Hold {
-  const hold: { holdId: string; userId: string; model: string; pools: number[]; state: Hold['state']; expiresAt: number } = JSON.parse(text)
-  const [input = 0, cacheRead = 0, cacheWrite = 0, output = 0, reasoning = 0] = hold.pools
+  const hold: {
+    holdId: string
+    userId: string
+    model: string
+    pools: string[]
+    state: Hold['state']
+    expiresAt: string
+  } = JSON.parse(text)
+  const [input = 0, cacheRead = 0, cacheWrite = 0, output = 0, reasoning = 0] = hold.pools.map(Number)
   return {
     holdId: hold.holdId,
     customerId,
@@ -153,7 +178,7 @@ function decodeHold(customerId: string, text: string): Hold {
     model: hold.model,
     tokens: { input, cacheRead, cacheWrite, output, reasoning },
     state: hold.state,
-    expiresAt: hold.expiresAt
+    expiresAt: Number(hold.expiresAt)
   }
 }
 
@@ -164,6 +189,7 @@ function decodeHoldOutcome(customerId: string, reply: readonly unknown[] | Meter
   const limits = decodeStanding(reply, 3)
   switch (outcome) {
     case 'held':
+    case 'again':
     case 'ended':
       return { outcome, hold: decodeHold(customerId, text), limits }
     case 'conflict':
@@ -188,7 +214,9 @@ function unknownOf(word: string): 'stale' | 'seeding' | 'windows-ran-out' {
 function decodeStanding(reply: readonly unknown[], from: number): LimitStanding[] {
   const limits: LimitStanding[] = []
   for (let i = from; i + WORDS_PER_LIMIT <= reply.length; i += WORDS_PER_LIMIT) {
-    const [id, max, used, held, resets, mode, whenUnknown, unknown] = reply.slice(i, i + WORDS_PER_LIMIT).map(String)
+    const [id, max, used, held, resets, mode, whenUnknown, unknown, asked] = reply
+      .slice(i, i + WORDS_PER_LIMIT)
+      .map(String)
     limits.push({
       id: id ?? '',
       max: Number(max),
@@ -196,6 +224,7 @@ function decodeStanding(reply: readonly unknown[], from: number): LimitStanding[
       held: Number(held),
       remaining: Math.max(0, Number(max) - Number(used) - Number(held)),
       resetsAt: Number(resets),
+      asked: Number(asked),
       mode: mode === 'soft' ? 'soft' : 'hard',
       whenUnknown: whenUnknown === 'allow' ? 'allow' : 'deny',
       unknown: unknown === 'seeding' || unknown === 'windows-ran-out' ? unknown : null

@@ -6,7 +6,10 @@ import { readFileSync } from 'node:fs'
 import type { ClientContext, Cluster, Redis, Result } from 'ioredis'
 
 type ScriptArgument = string | number | Buffer
-type Script<Context extends ClientContext> = (numberOfKeys: number, ...keysAndArguments: ScriptArgument[]) => Result<unknown, Context>
+type Script<Context extends ClientContext> = (
+  numberOfKeys: number,
+  ...keysAndArguments: ScriptArgument[]
+) => Result<unknown, Context>
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
@@ -22,6 +25,7 @@ declare module 'ioredis' {
     meterBeginRepair: Script<Context>
     meterBuildShard: Script<Context>
     meterFinishRepair: Script<Context>
+    meterReadCounters: Script<Context>
   }
 }
 
@@ -40,7 +44,8 @@ const FILES = {
   meterEndHold: 'end-hold',
   meterBeginRepair: 'begin-repair',
   meterBuildShard: 'build-shard',
-  meterFinishRepair: 'finish-repair'
+  meterFinishRepair: 'finish-repair',
+  meterReadCounters: 'read-counters'
 } as const
 
 export type ScriptName = keyof typeof FILES
@@ -68,6 +73,7 @@ export async function runScript(
   call: { readonly keys: readonly string[]; readonly args: readonly ScriptArgument[] }
 ): Promise<readonly unknown[]> {
   const reply = await redis[name](call.keys.length, ...call.keys, ...call.args)
-  if (!Array.isArray(reply) || typeof reply[0] !== 'string') throw new Error(`script ${FILES[name]} answered ${String(reply)}`)
+  if (!Array.isArray(reply) || typeof reply[0] !== 'string')
+    throw new Error(`script ${FILES[name]} answered ${String(reply)}`)
   return reply
 }

@@ -20,7 +20,29 @@ export interface MeterInstallation {
   readonly leadMs: number
 }
 
-type ScriptCall = (keys: ShardKeys, build: string) => { keys: readonly string[]; args: readonly (string | number | Buffer)[] }
+/** The variables of the configuration that describe an installation. */
+export interface MeterVariables {
+  readonly METER_KEY_PREFIX: string
+  readonly METER_SHARDS: number
+  readonly METER_MARK_BUCKETS: number
+  readonly DUPLICATE_WINDOW_MS: number
+}
+
+/** An event may claim a time `leadMs` ahead of its arrival, so a copy may be accepted for that much longer than the window. */
+export function installationOf(config: MeterVariables, leadMs: number): MeterInstallation {
+  return {
+    keyPrefix: config.METER_KEY_PREFIX,
+    shards: config.METER_SHARDS,
+    markBuckets: config.METER_MARK_BUCKETS,
+    markGenerationMs: config.DUPLICATE_WINDOW_MS + leadMs,
+    leadMs
+  }
+}
+
+type ScriptCall = (
+  keys: ShardKeys,
+  build: string
+) => { keys: readonly string[]; args: readonly (string | number | Buffer)[] }
 
 export class Shards {
   readonly redis: MeterRedis
@@ -50,7 +72,11 @@ export class Shards {
     return this.runBuild(shard, inForce, { name, call })
   }
 
-  async runBuild(shard: number, build: string, script: { name: ScriptName; call: ScriptCall }): Promise<readonly unknown[]> {
+  async runBuild(
+    shard: number,
+    build: string,
+    script: { name: ScriptName; call: ScriptCall }
+  ): Promise<readonly unknown[]> {
     try {
       return await runScript(this.redis, script.name, script.call(this.keys(shard, build), build))
     } catch (error) {

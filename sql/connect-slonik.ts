@@ -6,8 +6,7 @@ import {
   createPool,
   createTypeParserPreset,
   type DatabasePool,
-  type Interceptor,
-  SchemaValidationError
+  type Interceptor
 } from 'slonik'
 import { CONNECT_TIMEOUT_MS, type DatabaseOptions, STATEMENT_TIMEOUT_MS } from './connect.ts'
 import { translatePostgresError } from './translate-error.ts'
@@ -86,7 +85,8 @@ const CHECK_ROWS: Interceptor = {
     const checked = resultParser?.['~standard'].validate(row)
     if (checked === undefined) throw new TypeError(`this query names no parser for its rows: ${query.sql}`)
     if (checked instanceof Promise) throw new TypeError(`the parser of this query answers later: ${query.sql}`)
-    if (checked.issues !== undefined) throw new SchemaValidationError(query, row, checked.issues)
-    return row
+    if (checked.issues === undefined) return row
+    const faults = checked.issues.map(({ message }) => message).join('; ')
+    throw new TypeError(`Postgres holds a damaged row: ${faults}; it answered: ${query.sql.trim()}`)
   }
 }

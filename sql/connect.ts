@@ -71,7 +71,7 @@ export class Database {
   /** Several statements, all or none. `repeatable read` gives them one snapshot, `read committed` one each. */
   async transaction<T>(
     what: string,
-    isolation: 'read committed' | 'repeatable read read only',
+    isolation: 'read committed' | 'repeatable read' | 'repeatable read read only',
     work: (run: Run) => Promise<T>
   ): Promise<T> {
     let client: PoolClient | undefined

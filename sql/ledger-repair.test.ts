@@ -64,12 +64,12 @@ t.test('a repairer whose session dies is followed by another, which fences what 
   const { repair, ledger, database } = await openStores(t)
   const position = await ledger.open(0)
   const outcome = await repair.withLock(0, async () => {
-    const mine = await repair.raiseGeneration(0)
+    const mine = await repair.raiseGeneration(0, 0)
     await database.query('kill', {
       text: `select pg_terminate_backend(pid, 5000) from pg_locks
               where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`
     })
-    const theirs = await repair.withLock(0, () => repair.raiseGeneration(0))
+    const theirs = await repair.withLock(0, () => repair.raiseGeneration(0, 1))
     return { mine, theirs }
   })
   t.strictSame(outcome, { mine: 1, theirs: 2 })
@@ -77,13 +77,24 @@ t.test('a repairer whose session dies is followed by another, which fences what 
   t.equal(await ledger.flush(flush), 'fenced')
 })
 
-t.test('generations raised for all shards at once by many all count, in every partition', async (t) => {
-  const { repair, ledger } = await openStores(t)
-  await Promise.all([0, 1, 2, 3].map((partition) => ledger.open(partition)))
-  await Promise.all(Array.from({ length: 20 }, (_, i) => repair.raiseGeneration(i % SHARDS)))
-  for (const partition of [0, 1, 2, 3]) t.strictSame((await ledger.open(partition)).generations, [10, 10])
-  await t.rejects(repair.raiseGeneration(SHARDS), RangeError)
-})
+t.test(
+  'of repairers that raise one generation at once, one does and the others are told; shards do not meet',
+  async (t) => {
+    const { repair, ledger } = await openStores(t)
+    await Promise.all([0, 1, 2, 3].map((partition) => ledger.open(partition)))
+    for (let from = 0; from < 10; from++) {
+      const raised = await Promise.all([0, 1, 0, 1, 0, 1].map((shard) => repair.raiseGeneration(shard, from)))
+      t.strictSame(
+        raised.filter((generation) => generation !== null),
+        [from + 1, from + 1]
+      )
+      for (const partition of [0, 1, 2, 3])
+        t.strictSame((await ledger.open(partition)).generations, [from + 1, from + 1])
+    }
+    t.equal(await repair.raiseGeneration(0, 9), null, 'an older generation than the stored one')
+    await t.rejects(repair.raiseGeneration(SHARDS, 0), RangeError)
+  }
+)
 
 t.test('cursors tell of every partition of the log, also of those never consumed', async (t) => {
   const { repair, ledger } = await openStores(t)

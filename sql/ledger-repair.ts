@@ -57,16 +57,16 @@ export class PostgresLedgerRepair implements LedgerRepair {
    * The rows of all partitions are locked in order, so that two shards raised at once don't deadlock. A flush that is on
    * its way either holds its row before us, and lands with the older generation, or waits for us and is fenced.
    */
-  async raiseGeneration(shard: number): Promise<number> {
+  async raiseGeneration(shard: number, from: number): Promise<number | null> {
     if (shard < 0 || shard >= this.#shards) throw new RangeError(`shard ${shard} is none of ${this.#shards}`)
     return this.#database.transaction(`raise the generation of shard ${shard}`, 'read committed', async (run) => {
+      await run({ text: 'insert into meter_generation (shard) values ($1) on conflict do nothing', values: [shard] })
       const [raised] = await run<{ generation: string }>({
-        text: `insert into meter_generation as kept (shard, generation) values ($1, 1)
-               on conflict (shard) do update set generation = kept.generation + 1
+        text: `update meter_generation set generation = generation + 1 where shard = $1 and generation = $2
                returning generation`,
-        values: [shard]
+        values: [shard, from]
       })
-      if (raised === undefined) throw new Error(`no generation of shard ${shard} came back`)
+      if (raised === undefined) return null
       await run({ text: 'select partition from usage_partition order by partition for update' })
       await run({
         text: 'update usage_partition set generations[$1::integer + 1] = $2',
@@ -74,6 +74,15 @@ export class PostgresLedgerRepair implements LedgerRepair {
       })
       return Number(raised.generation)
     })
+  }
+
+  /** The highest generation given out for a shard. */
+  async generation(shard: number): Promise<number> {
+    const [row] = await this.#database.query<{ generation: string }>(`read the generation of shard ${shard}`, {
+      text: 'select generation from meter_generation where shard = $1',
+      values: [shard]
+    })
+    return Number(row?.generation ?? 0)
   }
 
   async cursors(): Promise<readonly number[]> {

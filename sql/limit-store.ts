@@ -2,7 +2,7 @@
 
 import { sql } from 'slonik'
 import { Type } from 'typebox'
-import type { LimitStore } from '../domain/ports.ts'
+import type { LimitStore } from '../domain/api-ports.ts'
 import type { CustomerLimits } from '../domain/tokens/limit.ts'
 import type { EntityDatabase } from './connect-slonik.ts'
 import { CUSTOMER_LIMITS_ROW, toCustomerLimits } from './customer-limits-row.ts'

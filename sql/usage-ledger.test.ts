@@ -34,6 +34,12 @@ function flushOf(
   return { partition, from, to, rows: what.rows ?? [], uncounted: what.uncounted ?? [] }
 }
 
+async function raise(shard: number, { generations }: LedgerPosition): Promise<number> {
+  const raised = await repair.raiseGeneration(shard, generations[shard] ?? 0)
+  if (raised === null) throw new Error(`another raised shard ${shard}`)
+  return raised
+}
+
 async function rowsOf(partition: number, customerId: string, after = ''): Promise<readonly LedgerRow[]> {
   const position = await ledger.open(partition)
   const chunk = await ledger.readForCut({ partition, position, customerId, sinceQuarter: -1_000, after })
@@ -42,7 +48,7 @@ async function rowsOf(partition: number, customerId: string, after = ''): Promis
 }
 
 t.test('a partition never seen begins at 0 with the generations that its shards have', async (t) => {
-  await repair.raiseGeneration(1)
+  await repair.raiseGeneration(1, 0)
   t.strictSame(await ledger.open(freshPartition()), {
     cursor: 0,
     previousArrivedAt: null,
@@ -106,7 +112,7 @@ t.test('a flush that does not stand where the ledger stands changes nothing', as
 t.test('a flush of a generation that was raised meanwhile changes nothing', async (t) => {
   const partition = freshPartition()
   const from = await ledger.open(partition)
-  await repair.raiseGeneration(0)
+  await raise(0, from)
   t.equal(await ledger.flush(flushOf(partition, from, { length: 5, rows: [row('overtaken')] })), 'fenced')
   t.strictSame(await rowsOf(partition, 'overtaken'), [])
 })
@@ -134,7 +140,7 @@ t.test('a flush that races with a raised generation either lands before it or is
     const from = await ledger.open(partition)
     const [outcome] = await Promise.all([
       ledger.flush(flushOf(partition, from, { length: 1, rows: [row('raised')] })),
-      repair.raiseGeneration(round % SHARDS)
+      raise(round % SHARDS, from)
     ])
     if (outcome === 'moved') moved++
     t.equal(await ledger.flush(flushOf(partition, from, { length: 1, rows: [row('raised')] })), 'fenced')
@@ -144,10 +150,12 @@ t.test('a flush that races with a raised generation either lands before it or is
 })
 
 t.test('a partition that begins while a generation is raised is not left behind', async (t) => {
+  let before = await ledger.open(freshPartition())
   for (let round = 0; round < 20; round++) {
     const partition = freshPartition()
-    const [generation] = await Promise.all([repair.raiseGeneration(1), ledger.open(partition), ledger.open(partition)])
-    t.equal((await ledger.open(partition)).generations[1], generation)
+    const [generation] = await Promise.all([raise(1, before), ledger.open(partition), ledger.open(partition)])
+    before = await ledger.open(partition)
+    t.equal(before.generations[1], generation)
   }
 })
 
@@ -167,7 +175,7 @@ t.test('what a cut reads is refused once the ledger stands elsewhere', async (t)
     rows: [row('cut', 0), row('cut', 1)],
     next: null
   })
-  await repair.raiseGeneration(0)
+  await raise(0, from)
   t.strictSame(await ledger.readForCut({ ...ask, position: flush.to }), { refused: true })
 })
 
@@ -240,7 +248,7 @@ t.test('any history of flushes, repeats and raised generations leaves the sum of
       let last: LedgerFlush | null = null
       let cursor = 0
       for (const { rows, act } of history) {
-        if (act === 'raise') await repair.raiseGeneration(0)
+        if (act === 'raise') await raise(0, await ledger.open(partition))
         if (act === 'repeat' && last !== null) {
           t.equal(await ledger.flush(last), 'fenced')
           continue

@@ -4,6 +4,7 @@
 
 import type { LedgerFlush, LedgerPosition, LedgerRow, Refusable, UsageLedger } from '../domain/ports.ts'
 import { TOKEN_POOLS } from '../domain/tokens/token-pools.ts'
+import { numberArrayLiteral, textArrayLiteral } from './array-literal.ts'
 import type { Database } from './connect.ts'
 import { type LedgerColumns, toLedgerRows } from './ledger-rows.ts'
 import { decodePageKey, encodePageKey } from './page-key.ts'
@@ -203,18 +204,18 @@ function refuseImpossible({ partition, from, to, rows, uncounted }: LedgerFlush)
   }
 }
 
-function columnsOf(rows: readonly LedgerRow[]): readonly (readonly (string | number)[])[] {
+function columnsOf(rows: readonly LedgerRow[]): readonly string[] {
   return [
-    rows.map((row) => row.customerId),
-    rows.map((row) => row.userId),
-    rows.map((row) => row.model),
-    rows.map((row) => row.quarter),
-    rows.map((row) => row.tokens.input),
-    rows.map((row) => row.tokens.cacheRead),
-    rows.map((row) => row.tokens.cacheWrite),
-    rows.map((row) => row.tokens.output),
-    rows.map((row) => row.tokens.reasoning),
-    rows.map((row) => row.events)
+    textArrayLiteral(rows.map((row) => row.customerId)),
+    textArrayLiteral(rows.map((row) => row.userId)),
+    textArrayLiteral(rows.map((row) => row.model)),
+    numberArrayLiteral(rows.map((row) => row.quarter)),
+    numberArrayLiteral(rows.map((row) => row.tokens.input)),
+    numberArrayLiteral(rows.map((row) => row.tokens.cacheRead)),
+    numberArrayLiteral(rows.map((row) => row.tokens.cacheWrite)),
+    numberArrayLiteral(rows.map((row) => row.tokens.output)),
+    numberArrayLiteral(rows.map((row) => row.tokens.reasoning)),
+    numberArrayLiteral(rows.map((row) => row.events))
   ]
 }
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 /**
- * The way into a fresh clone: `node stack/bootstrap.mjs <command> [arguments]` runs stack/<command>.ts with Node 24.
+ * The way into a fresh clone: `node stack/bootstrap.mjs <command> [arguments]` runs stack/commands/<command>.ts with Node 24.
  * This file alone must run on the Node a machine happens to have (20 or newer) and without any dependency: it installs
  * them first when they are missing or older than the lock file.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { constants } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import process from 'node:process'
@@ -17,8 +17,8 @@ const project = dirname(stackFolder)
 const binFolder = join(project, 'node_modules', '.bin')
 
 const [command, ...args] = process.argv.slice(2)
-const script = join(stackFolder, `${command}.ts`)
-if (command === undefined || !/^[a-z-]+$/.test(command) || !existsSync(script)) {
+const script = findScript(command)
+if (script === undefined) {
   fail(`usage: node stack/bootstrap.mjs <${listCommands().join('|')}> [arguments]`)
 }
 process.env.PATH = `${binFolder}${delimiter}${process.env.PATH ?? ''}`
@@ -32,10 +32,15 @@ if (command === 'test' && !existsSync(join(project, '.tap'))) {
 }
 runCommand()
 
+function findScript(name) {
+  if (name === undefined || !/^[a-z-]+$/.test(name)) return undefined
+  const places = [join(stackFolder, 'commands', `${name}.ts`), join(stackFolder, `${name}.ts`)]
+  return places.find((place) => existsSync(place))
+}
+
 function listCommands() {
   const commands = ['start', 'demo', 'test', 'up', 'down', 'status']
-  const files = readdirSync(stackFolder)
-  return commands.filter((name) => files.includes(`${name}.ts`))
+  return commands.filter((name) => findScript(name) !== undefined)
 }
 
 /** A lock file that is newer only by its date, as after a checkout, costs no installation: the versions decide. */

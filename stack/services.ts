@@ -70,8 +70,8 @@ export async function startServices(options: StartOptions = {}): Promise<Running
   }
   const unlock = await lockFolder(folder, onProgress)
   try {
-    if (isDockerAvailable()) return await startInDocker(folder, onProgress)
-    return await startOnThisMachine(folder, onProgress)
+    const inDocker = isDockerAvailable() ? await tryDocker(folder, onProgress) : null
+    return inDocker ?? (await startOnThisMachine(folder, onProgress))
   } finally {
     unlock()
   }
@@ -100,7 +100,7 @@ export function readStackRecord(folder: string): StackRecord | null {
 /** Stops every service that the folder records, whoever started it. */
 export async function stopServices({ folder, wipe }: { folder: string; wipe: boolean }): Promise<void> {
   const record = readStackRecord(folder)
-  if (record?.provider === 'docker') stopWithDocker(portsOf(record), wipe)
+  if (record?.provider === 'docker') stopWithDocker(folder, wipe)
   await Promise.all(Object.values(describeServers(folder)).map((server) => (wipe ? server.wipe() : server.stop())))
   rmSync(join(folder, 'stack.json'), { force: true })
 }
@@ -150,6 +150,18 @@ async function startOne(server: NativeServer, onProgress: (line: string) => void
   onProgress(`${server.name}: ${how} on port ${server.port}, process ${server.pid}`)
 }
 
+/** An engine that answers may still be unable to fetch the images: then this machine's own programs serve. */
+async function tryDocker(folder: string, onProgress: (line: string) => void): Promise<RunningServices | null> {
+  try {
+    return await startInDocker(folder, onProgress)
+  } catch (error) {
+    onProgress(
+      `services: not from Docker (${error instanceof Error ? error.message : error}); from this machine instead`
+    )
+    return null
+  }
+}
+
 async function startInDocker(folder: string, onProgress: (line: string) => void): Promise<RunningServices> {
   const earlier = readStackRecord(folder)
   if (earlier?.provider === 'docker' && isRunningInDocker()) {
@@ -157,7 +169,7 @@ async function startInDocker(folder: string, onProgress: (line: string) => void)
     return { urls: earlier.urls, startedHere: false, stop: leaveRunning }
   }
   onProgress('services: docker compose up')
-  const ports = await startWithDocker()
+  const ports = await startWithDocker(folder)
   const urls = {
     KAFKA_BROKERS: `127.0.0.1:${ports.kafka}`,
     REDIS_URL: `redis://127.0.0.1:${ports.redis}`,
@@ -178,11 +190,6 @@ async function startInDocker(folder: string, onProgress: (line: string) => void)
   }))
   writeStackRecord(folder, { provider: 'docker', urls, services })
   return { urls, startedHere: true, stop: () => stopServices({ folder, wipe: false }) }
-}
-
-function portsOf(record: StackRecord): ServicePorts {
-  const port = (name: string): number => record.services.find((service) => service.name === name)?.port ?? 0
-  return { kafka: port('kafka'), redis: port('redis'), postgres: port('postgres'), clickhouse: port('clickhouse') }
 }
 
 /** Holds the database's password, so its owner alone may read it. */

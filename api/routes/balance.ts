@@ -1,7 +1,8 @@
 import Type from 'typebox'
-import type { Api, BalanceMeter } from '../api-dependencies.ts'
+import type { LimitMeter } from '../../domain/api-ports.ts'
+import type { Api } from '../api-dependencies.ts'
 import * as schemas from '../schemas.ts'
-import { orUnknown, quotaUnknown, unknownCustomer } from './quota.ts'
+import { AWAY, orUnavailable, quotaUnknown, unknownCustomer } from './quota.ts'
 
 const Balance = Type.Object(
   {
@@ -12,7 +13,7 @@ const Balance = Type.Object(
   schemas.strict
 )
 
-export function balanceRoutes(api: Api, { quotaMeter }: { readonly quotaMeter: BalanceMeter }): void {
+export function balanceRoutes(api: Api, { limitMeter }: { readonly limitMeter: Pick<LimitMeter, 'balance'> }): void {
   api.get(
     '/v1/customers/:customerId/balance',
     {
@@ -39,7 +40,7 @@ export function balanceRoutes(api: Api, { quotaMeter }: { readonly quotaMeter: B
       }
     },
     async ({ params: { customerId }, query: { userId = '', model = '' } }) => {
-      const standing = await orUnknown(quotaMeter.balance(customerId, userId, model))
+      const standing = await orUnavailable(limitMeter.balance(customerId, userId, model), AWAY)
       if (standing.limits === null) throw unknownCustomer(customerId)
       if (!standing.known) throw quotaUnknown(standing.why)
       const asOf = new Date(standing.countedUpTo).toISOString()

@@ -38,6 +38,8 @@ export function healthRoutes(api: Api, { readiness, metrics }: Pick<ApiDependenc
         operationId: 'getReadiness',
         tags: ['operations'],
         summary: 'Should requests be sent here?',
+        description:
+          'Yes, once each service it uses has answered once, until it stops. A service that goes away later is told in `checks`: the routes that do without it still work.',
         response: {
           200: schemas.answer(Ready, 'Yes.', { status: 'ready', checks: [{ name: 'redis', ready: true }] }),
           503: schemas.answer(Ready, 'Not now.', {
@@ -48,9 +50,8 @@ export function healthRoutes(api: Api, { readiness, metrics }: Pick<ApiDependenc
       }
     },
     async (_request, reply) => {
-      const checks = [...(await readiness())]
-      const ready = checks.every((check) => check.ready)
-      return reply.code(ready ? 200 : 503).send({ status: ready ? 'ready' : 'not-ready', checks })
+      const { ready, checks } = await readiness()
+      return reply.code(ready ? 200 : 503).send({ status: ready ? 'ready' : 'not-ready', checks: [...checks] })
     }
   )
   api.get(

@@ -1,9 +1,10 @@
 import Type from 'typebox'
-import type { HoldOutcome, QuotaMeter } from '../../domain/ports.ts'
-import type { Api } from '../api-dependencies.ts'
+import type { HoldOutcome } from '../../domain/api-ports.ts'
+import { RetryableError } from '../../domain/errors.ts'
+import type { Api, ApiDependencies, ApiObserver } from '../api-dependencies.ts'
 import { ProblemError } from '../problem.ts'
 import * as schemas from '../schemas.ts'
-import { orUnknown, quotaUnknown, unknownCustomer } from './quota.ts'
+import { orUnavailable, quotaUnknown, unknownCustomer } from './quota.ts'
 
 const TtlSeconds = Type.Integer({
   description: 'Seconds until the hold expires by itself, from now.',
@@ -61,19 +62,16 @@ function holdAnswer(description: string, state: 'held' | 'settled' | 'released')
 const FAULTS = ['malformed-json', 'validation-failed', 'unsupported-media-type', 'quota-unknown'] as const
 
 /** Holds: reserve an estimate, then settle or release it. The hold's id is the client's, so that a retry needs no database. */
-export function holdRoutes(
-  api: Api,
-  dependencies: { readonly quotaMeter: QuotaMeter; readonly now: () => number }
-): void {
+export function holdRoutes(api: Api, dependencies: HoldDependencies): void {
   reserveRoute(api, dependencies)
   findRoute(api, dependencies)
   extendRoute(api, dependencies)
   endRoutes(api, dependencies)
 }
 
-type HoldDependencies = Parameters<typeof holdRoutes>[1]
+type HoldDependencies = Pick<ApiDependencies, 'quotaMeter' | 'observer' | 'now'>
 
-function reserveRoute(api: Api, { quotaMeter, now }: HoldDependencies): void {
+function reserveRoute(api: Api, { quotaMeter, observer, now }: HoldDependencies): void {
   api.post(
     '/v1/quota/holds',
     {
@@ -86,6 +84,7 @@ function reserveRoute(api: Api, { quotaMeter, now }: HoldDependencies): void {
           'Reserves against every limit that applies, or against none. Again with the same id and content: the same hold and the same answer. A hard limit without room answers 429 `quota-exceeded`, with the limits and a Retry-After until the window of the binding limit resets; that the meter can not know is 503.',
         body: NewHold,
         response: {
+          200: holdAnswer('The same hold was there already.', 'held'),
           201: holdAnswer('The hold stands.', 'held'),
           ...schemas.problems(...FAULTS, 'unknown-customer', 'hold-conflict', 'hold-ended', 'quota-exceeded')
         }
@@ -93,8 +92,10 @@ function reserveRoute(api: Api, { quotaMeter, now }: HoldDependencies): void {
     },
     async ({ body: { holdId, customerId, userId = '', model, tokens, ttlSeconds } }, reply) => {
       const hold = { holdId, customerId, userId, model, tokens: schemas.poolsOf(tokens), ttlMs: ttlSeconds * 1000 }
-      const outcome = await orUnknown(quotaMeter.hold(hold))
-      return reply.code(201).send(stillHeld(outcome, { holdId, customerId, nowMs: now() }))
+      const outcome = await observed(quotaMeter.hold(hold), observer)
+      return reply
+        .code(outcome.outcome === 'again' ? 200 : 201)
+        .send(stillHeld(outcome, { holdId, customerId, nowMs: now() }))
     }
   )
 }
@@ -117,14 +118,14 @@ function findRoute(api: Api, { quotaMeter }: HoldDependencies): void {
       }
     },
     async ({ params: { holdId }, query: { customerId } }) => {
-      const hold = await orUnknown(quotaMeter.find(customerId, holdId))
+      const hold = await foundOrUnknown(quotaMeter.find(customerId, holdId))
       if (hold === null) throw unknownHold(holdId, customerId)
       return schemas.tellHold(hold)
     }
   )
 }
 
-function extendRoute(api: Api, { quotaMeter, now }: HoldDependencies): void {
+function extendRoute(api: Api, { quotaMeter, observer, now }: HoldDependencies): void {
   api.post(
     '/v1/quota/holds/:holdId/extend',
     {
@@ -152,15 +153,16 @@ function extendRoute(api: Api, { quotaMeter, now }: HoldDependencies): void {
     },
     async ({ params: { holdId }, body: { customerId, tokens, ttlSeconds } }) => {
       const pools = tokens === undefined ? null : schemas.poolsOf(tokens)
-      const outcome = await orUnknown(
-        quotaMeter.extend({ customerId, holdId, tokens: pools, ttlMs: ttlSeconds * 1000 })
+      const outcome = await observed(
+        quotaMeter.extend({ customerId, holdId, tokens: pools, ttlMs: ttlSeconds * 1000 }),
+        observer
       )
       return stillHeld(outcome, { holdId, customerId, nowMs: now() })
     }
   )
 }
 
-function endRoutes(api: Api, { quotaMeter, now }: HoldDependencies): void {
+function endRoutes(api: Api, { quotaMeter, observer, now }: HoldDependencies): void {
   const response = (description: string, state: 'settled' | 'released') => ({
     200: holdAnswer(description, state),
     ...schemas.problems(...FAULTS, 'unknown-customer', 'unknown-hold', 'hold-conflict', 'quota-exceeded')
@@ -181,8 +183,9 @@ function endRoutes(api: Api, { quotaMeter, now }: HoldDependencies): void {
       }
     },
     async ({ params: { holdId }, body: { customerId, tokens } }) => {
-      const outcome = await orUnknown(
-        quotaMeter.end({ customerId, holdId, how: 'settle', tokens: schemas.poolsOf(tokens) })
+      const outcome = await observed(
+        quotaMeter.end({ customerId, holdId, how: 'settle', tokens: schemas.poolsOf(tokens) }),
+        observer
       )
       return standingHold(outcome, { holdId, customerId, nowMs: now() })
     }
@@ -202,10 +205,27 @@ function endRoutes(api: Api, { quotaMeter, now }: HoldDependencies): void {
       }
     },
     async ({ params: { holdId }, body: { customerId } }) => {
-      const outcome = await orUnknown(quotaMeter.end({ customerId, holdId, how: 'release', tokens: null }))
+      const outcome = await observed(quotaMeter.end({ customerId, holdId, how: 'release', tokens: null }), observer)
       return standingHold(outcome, { holdId, customerId, nowMs: now() })
     }
   )
+}
+
+const AWAY: HoldOutcome = { outcome: 'unknown', why: 'unavailable' }
+
+async function observed(answer: Promise<HoldOutcome>, observer: ApiObserver): Promise<HoldOutcome> {
+  const outcome = await orUnavailable(answer, AWAY)
+  observer.held(outcome.outcome)
+  return outcome
+}
+
+async function foundOrUnknown<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer
+  } catch (error) {
+    if (error instanceof RetryableError) throw quotaUnknown('unavailable')
+    throw error
+  }
 }
 
 interface Asked {
@@ -231,6 +251,7 @@ function stillHeld(outcome: HoldOutcome, asked: Asked) {
 function standingHold(outcome: HoldOutcome, { holdId, customerId, nowMs }: Asked) {
   switch (outcome.outcome) {
     case 'held':
+    case 'again':
     case 'ended':
       return { hold: schemas.tellHold(outcome.hold), limits: outcome.limits.map(schemas.tellStanding) }
     case 'refused':

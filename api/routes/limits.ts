@@ -1,21 +1,25 @@
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger } from 'fastify'
 import Type from 'typebox'
+import type { LimitMeter, LimitStore } from '../../domain/api-ports.ts'
 import { RetryableError } from '../../domain/errors.ts'
-import type { LimitMeter, LimitStore } from '../../domain/ports.ts'
-import { compileLimits, type LimitsInput, validateLimits } from '../../domain/tokens/compile-limits.ts'
-import type { CustomerLimits } from '../../domain/tokens/limit.ts'
+import { compileLimits } from '../../domain/tokens/compile-limits.ts'
+import type { CustomerLimits, Limit } from '../../domain/tokens/limit.ts'
+import { validateLimits } from '../../domain/tokens/validate-limits.ts'
 import type { Api } from '../api-dependencies.ts'
-import { LIMITS_ANSWER_EXAMPLE, LimitsAnswer, LimitsBody } from '../limit-schemas.ts'
-import { ProblemError } from '../problem.ts'
+import { FAULTS_MAX, type FieldFault, ProblemError } from '../problem.ts'
 import * as schemas from '../schemas.ts'
+import { LIMITS_ANSWER_EXAMPLE, LimitsAnswer, LimitsBody } from './limit-schemas.ts'
 import { unknownCustomer } from './quota.ts'
 
 interface LimitDependencies {
   readonly limitStore: LimitStore
-  readonly limitMeter: LimitMeter
+  readonly limitMeter: Pick<LimitMeter, 'setLimits'>
   readonly now: () => number
 }
+
+/** A hundred limits with long lists of prices. */
+const LIMITS_BYTES_MAX = 1_048_576
 
 const CustomerPath = Type.Object({ customerId: schemas.CustomerId }, schemas.strict)
 const ETAG = { ETag: { type: 'string', description: 'The version in quotes, for If-Match.' } }
@@ -51,6 +55,7 @@ function putRoute(api: Api, { limitStore, limitMeter, now }: LimitDependencies):
     '/v1/customers/:customerId/limits',
     {
       config: { access: 'platform' },
+      bodyLimit: LIMITS_BYTES_MAX,
       // `validateLimits` checks the body, in the handler: it names the field where a union of schemas can't.
       validatorCompiler: (part) => (part.httpPart === 'body' ? () => true : TypeBoxValidatorCompiler(part)),
       schema: {
@@ -123,10 +128,21 @@ async function putInForce(
   }
 }
 
-function checked(customerId: string, body: LimitsInput): Omit<CustomerLimits, 'version'> {
-  const errors = validateLimits(body)
-  if (errors.length > 0) throw new ProblemError('validation-failed', 'See `errors`.', { errors })
+function checked(customerId: string, body: { readonly timeZone: string; readonly limits: readonly Limit[] }) {
+  const errors = faultsOf(customerId, body)
+  if (errors.length > 0)
+    throw new ProblemError('validation-failed', 'See `errors`.', { errors: errors.slice(0, FAULTS_MAX) })
   return { customerId, timeZone: body.timeZone, limits: body.limits }
+}
+
+/** The id is the path's and the version the store's: a body that states them is told so. */
+function faultsOf(customerId: string, body: unknown): readonly FieldFault[] {
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) return validateLimits(body)
+  const unknown = ['customerId', 'version'].filter((field) => Object.hasOwn(body, field))
+  return [
+    ...unknown.map((field) => ({ field, message: 'is not a known field' })),
+    ...validateLimits({ ...body, customerId })
+  ]
 }
 
 /** The version that must be stored: null for any. */

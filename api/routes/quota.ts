@@ -1,8 +1,8 @@
 import Type from 'typebox'
+import type { Standing } from '../../domain/api-ports.ts'
 import { RetryableError } from '../../domain/errors.ts'
-import type { QuotaMeter } from '../../domain/ports.ts'
-import type { Api } from '../api-dependencies.ts'
-import { decideQuota, RETRY_AFTER_UNKNOWN_SECONDS, type UnknownReason } from '../decide-quota.ts'
+import type { Api, ApiDependencies, ApiObserver } from '../api-dependencies.ts'
+import { decideQuota, type QuotaDecision, RETRY_AFTER_UNKNOWN_SECONDS, type UnknownReason } from '../decide-quota.ts'
 import { ProblemError } from '../problem.ts'
 import * as schemas from '../schemas.ts'
 
@@ -40,7 +40,10 @@ const CheckAnswer = Type.Object(
 )
 
 /** The check and nothing else: it touches the meter only, so that a call to a model never waits for a database. */
-export function quotaRoutes(api: Api, { quotaMeter }: { readonly quotaMeter: QuotaMeter }): void {
+export function quotaRoutes(
+  api: Api,
+  { quotaMeter, observer }: Pick<ApiDependencies, 'quotaMeter' | 'observer'>
+): void {
   api.post(
     '/v1/quota/check',
     {
@@ -72,8 +75,9 @@ export function quotaRoutes(api: Api, { quotaMeter }: { readonly quotaMeter: Quo
     },
     async ({ body: { customerId, userId = '', model, tokens: asked } }) => {
       const tokens = asked === undefined ? null : schemas.poolsOf(asked)
-      const standing = await orUnknown(quotaMeter.check({ customerId, userId, model, tokens }))
+      const standing = await orUnavailable(quotaMeter.check({ customerId, userId, model, tokens }), AWAY)
       const decision = decideQuota(standing, tokens)
+      observer.checked(outcomeOf(decision))
       if (decision.kind === 'unknown-customer') throw unknownCustomer(customerId)
       if (decision.kind === 'unknown') throw quotaUnknown(decision.why)
       const { allowed, binding, limits, countedUpTo, source } = decision
@@ -83,24 +87,31 @@ export function quotaRoutes(api: Api, { quotaMeter }: { readonly quotaMeter: Quo
   )
 }
 
-/** The meter's answer; that it can't be reached means that nobody can know. */
-export async function orUnknown<T>(answer: Promise<T>): Promise<T> {
+/** The standing when the meter can't be reached: nobody can know. */
+export const AWAY: Standing = { known: false, why: 'unavailable', limits: [] }
+
+/** The meter's answer, or the one given for when it can't be reached. */
+export async function orUnavailable<T>(answer: Promise<T>, unavailable: T): Promise<T> {
   try {
     return await answer
   } catch (error) {
-    if (error instanceof RetryableError) throw quotaUnknown('unavailable', error)
+    if (error instanceof RetryableError) return unavailable
     throw error
   }
 }
 
-export function quotaUnknown(why: UnknownReason, cause?: unknown): ProblemError {
+function outcomeOf(decision: QuotaDecision): Parameters<ApiObserver['checked']>[0] {
+  if (decision.kind !== 'answer') return decision.kind
+  return decision.allowed ? 'allowed' : 'refused'
+}
+
+export function quotaUnknown(why: UnknownReason): ProblemError {
   return new ProblemError(
     'quota-unknown',
     `The meter can not know now (${why}). This does not mean that the quota is used up.`,
     {
       retryAfterSeconds: RETRY_AFTER_UNKNOWN_SECONDS[why],
-      extensions: { why },
-      cause
+      extensions: { why }
     }
   )
 }

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import Type from 'typebox'
-import type { UsageEventLog, UsageQueries } from '../../domain/ports.ts'
+import type { UsageEventLog, UsageQueries } from '../../domain/api-ports.ts'
 import type { DecodeLimits } from '../../domain/tokens/decode-cloud-event.ts'
 import type { TokenPools } from '../../domain/tokens/token-pools.ts'
 import type { UsageEvent } from '../../domain/tokens/usage-event.ts'
@@ -18,7 +18,7 @@ import {
   UsageEventsBody,
   VoidAnswer,
   VoidBody
-} from '../usage-event-schemas.ts'
+} from './usage-event-schemas.ts'
 
 interface UsageEventDependencies {
   readonly usageEventLog: UsageEventLog

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import Type from 'typebox'
-import type { UsageGrain, UsageGroup, UsageQueries, UsageRow } from '../../domain/ports.ts'
+import type { UsageGrain, UsageGroup, UsageQueries, UsageRow } from '../../domain/api-ports.ts'
+import { isTimeZone } from '../../domain/tokens/windows.ts'
 import type { Api } from '../api-dependencies.ts'
 import { type FieldFault, ProblemError } from '../problem.ts'
 import * as schemas from '../schemas.ts'
@@ -167,23 +168,13 @@ function faultsOf(asked: { from: number; to: number; grain: UsageGrain; timeZone
   const { from, to, grain, timeZone } = asked
   const days = RANGE_DAYS_MAX[grain]
   const faults: (FieldFault | null)[] = [
-    from < to ? null : { field: 'querystring.to', message: 'must be later than from' },
+    from < to ? null : { field: 'query.to', message: 'must be later than from' },
     to - from <= days * DAY_MS
       ? null
-      : { field: 'querystring.to', message: `must lie at most ${days} days after from at the grain ${grain}` },
-    isTimeZone(timeZone) ? null : { field: 'querystring.timeZone', message: 'must be an IANA time zone' }
+      : { field: 'query.to', message: `must lie at most ${days} days after from at the grain ${grain}` },
+    isTimeZone(timeZone) ? null : { field: 'query.timeZone', message: 'must be an IANA time zone' }
   ]
   return faults.filter((fault) => fault !== null)
-}
-
-function isTimeZone(name: string): boolean {
-  try {
-    // Offsets such as +01:00 are taken by Intl, and have no calendar of their own.
-    return /^[A-Za-z]/.test(name) && new Intl.DateTimeFormat('en', { timeZone: name }).format(0) !== ''
-  } catch (error) {
-    if (error instanceof RangeError) return false
-    throw error
-  }
 }
 
 function wantsCsv(request: FastifyRequest, format: 'json' | 'csv' | undefined): boolean {

@@ -64,7 +64,7 @@ function saturated(sum: number): number {
 
 /**
  * What ledger rows add to each counter's listed windows, summed per counter, window and subject; zeros are left out. Rows of a
- * rolling counter go to their own quarter, from `rollingSince` on. Rows outside of every listed window add nothing. A sum that
+ * rolling counter go to their own quarter, from `rollingSince` on and within its windows if it lists any (a cut does). Rows outside of every listed window add nothing. A sum that
  * passes 2^53 - 1 on the way stays there, as in the meter.
  */
 export function amountsOf(
@@ -90,8 +90,9 @@ export function amountsOf(
 
 /** First quarter of the counter's window that holds a quarter; null when none does. */
 function startOf(counter: Counter, quarter: number, rollingSince: number): number | null {
-  if (counter.rollingHours > 0) return quarter >= rollingSince ? quarter : null
-  return windowAt(counter.windows, quarter)?.[0] ?? null
+  const window = windowAt(counter.windows, quarter)
+  if (counter.rollingHours === 0) return window?.[0] ?? null
+  return quarter >= rollingSince && (counter.windows.length === 0 || window !== undefined) ? quarter : null
 }
 
 /** Windows are few (at most 50) and usage is mostly recent, but the list begins with the oldest: search from the end. */

@@ -8,8 +8,15 @@
  *
  * A number is what a double makes of it, as with any JSON reader: 9007199254740993 arrives as 2^53 and is refused like it.
  */
-import { FieldReader, type FieldScope, FirstFault, isObject, isPrintable, shownKey } from './field-reader.ts'
-import { findUnsafe } from './forbidden-keys.ts'
+import {
+  FieldReader,
+  type FieldScope,
+  FirstFault,
+  findUnsafe,
+  isObject,
+  isPrintable,
+  shownKey
+} from './field-reader.ts'
 import { poolsFromProviderUsage } from './provider-usage.ts'
 import { parseRfc3339 } from './rfc3339-time.ts'
 import { NO_TOKENS, TOKEN_POOLS, type TokenPools, totalTokens } from './token-pools.ts'

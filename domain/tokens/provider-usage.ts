@@ -5,13 +5,13 @@
  * two ways: nothing here guesses, since each guess would end up on an invoice.
  */
 import { FieldReader, FirstFault, isObject, shownKey } from './field-reader.ts'
-import { ANTHROPIC_MESSAGES } from './provider-usage-anthropic.ts'
-import { BEDROCK_CONVERSE } from './provider-usage-bedrock.ts'
-import { GEMINI } from './provider-usage-gemini.ts'
-import { OPENAI_CHAT, OPENAI_RESPONSES } from './provider-usage-openai.ts'
-import { OTEL } from './provider-usage-otel.ts'
 import { type TokenPools, totalTokens } from './token-pools.ts'
-import { saysMoreTokens, type UsageDialect } from './usage-dialect.ts'
+import { ANTHROPIC_MESSAGES } from './usage-dialects/anthropic.ts'
+import { BEDROCK_CONVERSE } from './usage-dialects/bedrock.ts'
+import { saysMoreTokens, type UsageDialect } from './usage-dialects/dialect.ts'
+import { GEMINI } from './usage-dialects/gemini.ts'
+import { OPENAI_CHAT, OPENAI_RESPONSES } from './usage-dialects/openai.ts'
+import { OTEL } from './usage-dialects/otel.ts'
 import type { Rejection } from './usage-event.ts'
 
 /**

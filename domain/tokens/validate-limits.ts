@@ -2,7 +2,6 @@
  * Whether a body from outside is a customer's limits. Every fault is told, each with its field, so that one round of repair is
  * enough. `compileLimits` may take what passes here.
  */
-
 import { TEXT_LENGTH_MAX } from './decode-cloud-event.ts'
 import { isObject, isPrintable, shownKey } from './field-reader.ts'
 import { QUARTER_HOUR_MS } from './quarter-hour.ts'
@@ -14,77 +13,105 @@ export const ROLLING_HOURS_MAX = 24
 export const COST_WEIGHT_MAX = 2 ** 31 - 1
 export const COST_MODELS_MAX = 200
 export const PERIOD_BOUNDARIES_MAX = 200
+const UNIT_LENGTH_MAX = 32
 
 export interface LimitFault {
-  /** A path such as `limits[2].window.hours`. */
+  /** A path such as `limits[2].window.hours`; empty for the body itself. */
   readonly field: string
   readonly message: string
 }
 
-type Fields = Readonly<Record<string, unknown>>
-type Report = (field: string, message: string) => void
-
-const LIMIT_ID = /^[A-Za-z0-9._-]{1,64}$/
-const CUSTOMER_KEYS = ['customerId', 'timeZone', 'version', 'limits']
-const LIMIT_KEYS = ['id', 'scope', 'measure', 'window', 'max', 'mode', 'whenUnknown']
-
 /** `input`: a `CustomerLimits`; `version` may be missing, since the store gives it. No fault: an empty list. */
 export function validateLimits(input: unknown): readonly LimitFault[] {
   const faults: LimitFault[] = []
-  const report: Report = (field, message) => faults.push({ field, message })
-  if (!isObject(input)) {
-    report('', 'must be an object')
-    return faults
-  }
-  refuseUnknown(input, '', CUSTOMER_KEYS, report)
-  checkName(input.customerId, 'customerId', TEXT_LENGTH_MAX.customerId, report)
-  if (typeof input.timeZone !== 'string' || !isTimeZone(input.timeZone)) report('timeZone', 'must be an IANA time zone')
-  if (input.version !== undefined && !isIntegerIn(input.version, 0, Number.MAX_SAFE_INTEGER)) {
-    report('version', 'must be an integer of 0 or more')
-  }
-  if (!Array.isArray(input.limits)) report('limits', 'must be a list')
-  else checkLimits(input.limits, report)
+  const body = new Place(input, '', faults)
+  if (!body.isObjectOf(['customerId', 'timeZone', 'version', 'limits'])) return faults
+  body.field('customerId').checkName(TEXT_LENGTH_MAX.customerId)
+  const timeZone = body.field('timeZone')
+  if (typeof timeZone.value !== 'string' || !isTimeZone(timeZone.value)) timeZone.report('must be an IANA time zone')
+  const version = body.field('version')
+  if (version.value !== undefined) version.checkInteger(0, Number.MAX_SAFE_INTEGER)
+  const limits = body.field('limits').entries(0, LIMITS_MAX)
+  for (const limit of limits) checkLimit(limit)
+  checkIds(limits)
+  checkPeriods(limits)
   return faults
 }
 
-function checkLimits(limits: readonly unknown[], report: Report): void {
-  if (limits.length > LIMITS_MAX) {
-    report('limits', `must have at most ${LIMITS_MAX} limits, not ${limits.length}`)
-    return
+/** A value of the body, where it stands, and where its faults go. */
+class Place {
+  readonly value: unknown
+  readonly #path: string
+  readonly #faults: LimitFault[]
+
+  constructor(value: unknown, path: string, faults: LimitFault[]) {
+    this.value = value
+    this.#path = path
+    this.#faults = faults
   }
-  const ids = new Set<unknown>()
-  let periods: string | null = null
-  for (const [i, limit] of limits.entries()) {
-    const path = `limits[${i}]`
-    if (!isObject(limit)) {
-      report(path, 'must be an object')
-      continue
+
+  /** What stands under a key; undefined under any key of a value that is no object. */
+  field(key: string): Place {
+    const value = isObject(this.value) && Object.hasOwn(this.value, key) ? this.value[key] : undefined
+    const name = shownKey(key)
+    return new Place(value, this.#path === '' ? name : `${this.#path}.${name}`, this.#faults)
+  }
+
+  report(message: string): void {
+    this.#faults.push({ field: this.#path, message })
+  }
+
+  /** False, with a fault, unless the value is an object; keys that are not known are faults of their own. */
+  isObjectOf(known: readonly string[]): boolean {
+    if (!isObject(this.value)) {
+      this.report('must be an object')
+      return false
     }
-    checkLimit(limit, path, report)
-    if (ids.has(limit.id)) report(`${path}.id`, 'is the id of another limit too')
-    ids.add(limit.id)
-    if (isObject(limit.window) && limit.window.kind === 'period') {
-      // One counter serves all limits of a scope and measure, so a customer has one list of billing periods.
-      const boundaries = JSON.stringify(limit.window.boundaries)
-      if (periods !== null && periods !== boundaries)
-        report(`${path}.window.boundaries`, 'must be those of the other limits')
-      periods ??= boundaries
+    for (const key of Object.keys(this.value)) {
+      if (!known.includes(key)) this.field(key).report('is not a known field')
     }
+    return true
+  }
+
+  /** The entries of a list; none, with a fault, when it is no list of that length. */
+  entries(lengthMin: number, lengthMax: number): Place[] {
+    const { value } = this
+    if (Array.isArray(value) && value.length >= lengthMin && value.length <= lengthMax) {
+      return value.map((entry, i) => new Place(entry, `${this.#path}[${i}]`, this.#faults))
+    }
+    this.report(`must be a list of ${lengthMin} to ${lengthMax} entries`)
+    return []
+  }
+
+  checkName(lengthMax: number): void {
+    const { value } = this
+    if (typeof value === 'string' && value.length <= lengthMax && isPrintable(value)) return
+    this.report(`must be 1 to ${lengthMax} printable characters`)
+  }
+
+  checkInteger(min: number, max: number): void {
+    const { value } = this
+    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= min && value <= max) return
+    this.report(`must be an integer from ${min} to ${max}`)
+  }
+
+  checkOneOf(values: readonly unknown[]): void {
+    if (!values.includes(this.value)) this.report(`must be one of ${values.join(', ')}`)
   }
 }
 
-function checkLimit(limit: Fields, path: string, report: Report): void {
-  refuseUnknown(limit, `${path}.`, LIMIT_KEYS, report)
-  if (typeof limit.id !== 'string' || !LIMIT_ID.test(limit.id))
-    report(`${path}.id`, 'must be 1 to 64 of A-Z a-z 0-9 . _ -')
-  checkScope(limit.scope, `${path}.scope`, report)
-  checkMeasure(limit.measure, `${path}.measure`, report)
-  checkWindow(limit.window, `${path}.window`, report)
-  if (!isIntegerIn(limit.max, 0, Number.MAX_SAFE_INTEGER))
-    report(`${path}.max`, 'must be an integer from 0 to 2^53 - 1')
-  if (limit.mode !== 'hard' && limit.mode !== 'soft') report(`${path}.mode`, 'must be hard or soft')
-  if (limit.whenUnknown !== 'deny' && limit.whenUnknown !== 'allow')
-    report(`${path}.whenUnknown`, 'must be deny or allow')
+function checkLimit(limit: Place): void {
+  if (!limit.isObjectOf(['id', 'scope', 'measure', 'window', 'max', 'mode', 'whenUnknown'])) return
+  const id = limit.field('id')
+  if (typeof id.value !== 'string' || !/^[A-Za-z0-9._-]{1,64}$/.test(id.value)) {
+    id.report('must be 1 to 64 of A-Z a-z 0-9 . _ -')
+  }
+  checkScope(limit.field('scope'))
+  checkMeasure(limit.field('measure'))
+  checkWindow(limit.field('window'))
+  limit.field('max').checkInteger(0, Number.MAX_SAFE_INTEGER)
+  limit.field('mode').checkOneOf(['hard', 'soft'])
+  limit.field('whenUnknown').checkOneOf(['deny', 'allow'])
 }
 
 /** The names that each kind of scope has beside its kind. */
@@ -97,99 +124,92 @@ const SCOPE_NAMES: ReadonlyMap<unknown, readonly ('userId' | 'model')[]> = new M
   ['user-model', ['userId', 'model']]
 ])
 
-function checkScope(scope: unknown, path: string, report: Report): void {
-  if (!isObject(scope)) return report(path, 'must be an object')
-  const names = SCOPE_NAMES.get(scope.kind)
-  if (names === undefined) return report(`${path}.kind`, `must be one of ${[...SCOPE_NAMES.keys()].join(', ')}`)
-  refuseUnknown(scope, `${path}.`, ['kind', ...names], report)
-  for (const name of names) checkName(scope[name], `${path}.${name}`, TEXT_LENGTH_MAX[name], report)
+function checkScope(scope: Place): void {
+  const names = SCOPE_NAMES.get(scope.field('kind').value)
+  if (!scope.isObjectOf(['kind', ...(names ?? ['userId', 'model'])])) return
+  scope.field('kind').checkOneOf([...SCOPE_NAMES.keys()])
+  for (const name of names ?? []) scope.field(name).checkName(TEXT_LENGTH_MAX[name])
 }
 
-function checkMeasure(measure: unknown, path: string, report: Report): void {
-  if (!isObject(measure)) return report(path, 'must be an object')
-  if (measure.kind === 'total') return refuseUnknown(measure, `${path}.`, ['kind'], report)
-  if (measure.kind === 'pool') {
-    refuseUnknown(measure, `${path}.`, ['kind', 'pool'], report)
-    if (!isPool(measure.pool)) report(`${path}.pool`, `must be one of ${TOKEN_POOLS.join(', ')}`)
-    return
-  }
-  if (measure.kind !== 'cost') return report(`${path}.kind`, 'must be total, pool or cost')
-  refuseUnknown(measure, `${path}.`, ['kind', 'unit', 'weights'], report)
-  checkName(measure.unit, `${path}.unit`, 32, report)
-  checkWeights(measure.weights, `${path}.weights`, report)
+const MEASURE_FIELDS: ReadonlyMap<unknown, readonly string[]> = new Map([
+  ['total', []],
+  ['pool', ['pool']],
+  ['cost', ['unit', 'weights']]
+])
+
+function checkMeasure(measure: Place): void {
+  const kind = measure.field('kind')
+  const fields = MEASURE_FIELDS.get(kind.value) ?? ['pool', 'unit', 'weights']
+  if (!measure.isObjectOf(['kind', ...fields])) return
+  kind.checkOneOf([...MEASURE_FIELDS.keys()])
+  if (kind.value === 'pool') measure.field('pool').checkOneOf(TOKEN_POOLS)
+  if (kind.value !== 'cost') return
+  measure.field('unit').checkName(UNIT_LENGTH_MAX)
+  checkWeights(measure.field('weights'))
 }
 
-function checkWeights(weights: unknown, path: string, report: Report): void {
-  if (!isObject(weights)) return report(path, 'must be an object')
-  const models = Object.keys(weights)
+function checkWeights(weights: Place): void {
+  const models = isObject(weights.value) ? Object.keys(weights.value) : []
+  if (!weights.isObjectOf(models)) return
   if (models.length > COST_MODELS_MAX)
-    return report(path, `must name at most ${COST_MODELS_MAX} models, not ${models.length}`)
-  if (!Object.hasOwn(weights, '*')) report(`${path}.*`, 'is required: the weights of every model not named')
-  for (const model of models) {
-    const field = `${path}.${shownKey(model)}`
-    checkName(model, field, TEXT_LENGTH_MAX.model, report)
-    const byPool = weights[model]
-    if (!isObject(byPool)) {
-      report(field, 'must be an object')
-      continue
-    }
-    refuseUnknown(byPool, `${field}.`, TOKEN_POOLS, report)
-    for (const pool of TOKEN_POOLS) {
-      const message = `must be an integer from 0 to ${COST_WEIGHT_MAX}`
-      if (!isIntegerIn(byPool[pool], 0, COST_WEIGHT_MAX)) report(`${field}.${pool}`, message)
-    }
+    weights.report(`must name at most ${COST_MODELS_MAX} models, not ${models.length}`)
+  if (!models.includes('*')) weights.field('*').report('is required: the weights of every model not named')
+  for (const model of models.slice(0, COST_MODELS_MAX)) {
+    const byPool = weights.field(model)
+    if (model.length > TEXT_LENGTH_MAX.model || !isPrintable(model)) byPool.report('must have the name of a model')
+    if (!byPool.isObjectOf(TOKEN_POOLS)) continue
+    for (const pool of TOKEN_POOLS) byPool.field(pool).checkInteger(0, COST_WEIGHT_MAX)
   }
 }
 
-function checkWindow(window: unknown, path: string, report: Report): void {
-  if (!isObject(window)) return report(path, 'must be an object')
-  switch (window.kind) {
-    case 'month':
-    case 'week':
-    case 'day':
-    case 'hour':
-      return refuseUnknown(window, `${path}.`, ['kind'], report)
-    case 'rolling':
-      refuseUnknown(window, `${path}.`, ['kind', 'hours'], report)
-      if (isIntegerIn(window.hours, 1, ROLLING_HOURS_MAX)) return
-      return report(`${path}.hours`, `must be an integer from 1 to ${ROLLING_HOURS_MAX}`)
-    case 'period':
-      refuseUnknown(window, `${path}.`, ['kind', 'boundaries'], report)
-      return checkBoundaries(window.boundaries, `${path}.boundaries`, report)
-    default:
-      return report(`${path}.kind`, 'must be month, week, day, hour, rolling or period')
-  }
+const WINDOW_FIELDS: ReadonlyMap<unknown, readonly string[]> = new Map([
+  ['month', []],
+  ['week', []],
+  ['day', []],
+  ['hour', []],
+  ['rolling', ['hours']],
+  ['period', ['boundaries']]
+])
+
+function checkWindow(window: Place): void {
+  const kind = window.field('kind')
+  if (!window.isObjectOf(['kind', ...(WINDOW_FIELDS.get(kind.value) ?? ['hours', 'boundaries'])])) return
+  kind.checkOneOf([...WINDOW_FIELDS.keys()])
+  if (kind.value === 'rolling') window.field('hours').checkInteger(1, ROLLING_HOURS_MAX)
+  if (kind.value === 'period') checkBoundaries(window.field('boundaries').entries(2, PERIOD_BOUNDARIES_MAX))
 }
 
-function checkBoundaries(boundaries: unknown, path: string, report: Report): void {
-  if (!Array.isArray(boundaries) || boundaries.length < 2 || boundaries.length > PERIOD_BOUNDARIES_MAX) {
-    return report(path, `must be a list of 2 to ${PERIOD_BOUNDARIES_MAX} times`)
-  }
+function checkBoundaries(boundaries: readonly Place[]): void {
   let previous = -1
-  for (const [i, boundary] of boundaries.entries()) {
-    if (!isIntegerIn(boundary, 0, Number.MAX_SAFE_INTEGER))
-      return report(`${path}[${i}]`, 'must be milliseconds since the epoch')
-    if (boundary % QUARTER_HOUR_MS !== 0) return report(`${path}[${i}]`, 'must be a full quarter of an hour')
-    if (boundary <= previous) return report(`${path}[${i}]`, 'must lie after the one before')
-    previous = boundary
+  for (const boundary of boundaries) {
+    const { value } = boundary
+    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0 || value % QUARTER_HOUR_MS !== 0) {
+      boundary.report('must be a full quarter of an hour, in milliseconds since the epoch')
+    } else {
+      if (value <= previous) boundary.report('must lie after the one before')
+      previous = value
+    }
   }
 }
 
-function checkName(value: unknown, field: string, lengthMax: number, ...[report]: [Report]): void {
-  if (typeof value === 'string' && value.length <= lengthMax && isPrintable(value)) return
-  report(field, `must be 1 to ${lengthMax} printable characters`)
-}
-
-function refuseUnknown(fields: Fields, prefix: string, known: readonly string[], ...[report]: [Report]): void {
-  for (const key of Object.keys(fields)) {
-    if (!known.includes(key)) report(`${prefix}${shownKey(key)}`, 'is not a known field')
+function checkIds(limits: readonly Place[]): void {
+  const ids = new Set<unknown>()
+  for (const limit of limits) {
+    const id = limit.field('id')
+    if (id.value !== undefined && ids.has(id.value)) id.report('is the id of another limit too')
+    ids.add(id.value)
   }
 }
 
-function isPool(value: unknown): boolean {
-  return TOKEN_POOLS.some((pool) => pool === value)
-}
-
-function isIntegerIn(value: unknown, min: number, max: number): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= min && value <= max
+/** One counter serves all limits of a scope and measure, so a customer has one list of billing periods. */
+function checkPeriods(limits: readonly Place[]): void {
+  let first: string | null = null
+  for (const limit of limits) {
+    const window = limit.field('window')
+    if (window.field('kind').value !== 'period') continue
+    const boundaries = window.field('boundaries')
+    const text = JSON.stringify(boundaries.value ?? null)
+    if (first !== null && first !== text) boundaries.report('must be those of the other limits')
+    first ??= text
+  }
 }

@@ -12,12 +12,12 @@
  *   event START_BATCH_PROCESS tells its bounds.
  * - An offset out of range makes it begin at the log's start: noticed as a batch from another offset.
  */
-import type { Admin, Consumer, EachBatchPayload, IHeaders, Kafka } from 'kafkajs'
+import type { Admin, Consumer, EachBatchPayload, Kafka } from 'kafkajs'
 import { ForeignLogError } from '../../domain/errors.ts'
-import type { UsageRecord } from '../../domain/tokens/usage-event.ts'
 import { type Logger, translateKafkaError } from '../kafka-client.ts'
 import type { FetchTuning } from './fetch-tuning.ts'
-import type { FetchedStretch, PartitionInbox } from './partition-inbox.ts'
+import type { PartitionInbox } from './partition-inbox.ts'
+import { readStretch } from './read-stretch.ts'
 
 export interface PartitionFetcherOptions {
   readonly kafka: Kafka
@@ -268,25 +268,4 @@ export async function readLogBounds(admin: Admin, topic: string): Promise<Readon
   } catch (error) {
     throw translateKafkaError(error, `read the bounds of ${topic}`)
   }
-}
-
-/** Added to each record's bytes: what its objects take beside key and value. */
-const RECORD_OVERHEAD_BYTES = 200
-
-function readStretch(batch: EachBatchPayload['batch']): FetchedStretch {
-  let bytes = 0
-  const records: UsageRecord[] = batch.messages.map(({ offset, timestamp, key, value, headers }) => {
-    bytes += RECORD_OVERHEAD_BYTES + (key?.length ?? 0) + (value?.length ?? 0)
-    return { offset: Number(offset), arrivedAt: Number(timestamp), key, value, headers: headers ?? NO_HEADERS }
-  })
-  return { from: fetchedOffsetOf(batch), to: Number(batch.lastOffset()) + 1, records, bytes }
-}
-
-const NO_HEADERS: IHeaders = {}
-
-/** The offset that was asked for. It is there, but not in the library's types; firstOffset() would hide holes and stale batches. */
-function fetchedOffsetOf(batch: object): number {
-  const offset: unknown = Reflect.get(batch, 'fetchedOffset')
-  if (typeof offset !== 'string') throw new Error('kafkajs tells no fetchedOffset: is it another version than 2.2.4?')
-  return Number(offset)
 }

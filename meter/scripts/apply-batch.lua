@@ -1,15 +1,15 @@
 #!lua
 -- Counts one partition's batch in a shard: marks, verdicts, counters, holds and the cursor in one atomic step.
 -- KEYS    1 state, 2 verdicts of the partition, 3 cuts,
---         then for each mark bucket its key in each generation of marks looked at (ascending),
+--         then per place of marks (a bucket in a generation): its key in the generation before, in its own, in later ones,
 --         then per customer: limits, used; then per customer with holds in the batch: holds
 -- ARGV    1 build, 2 generation, 3 partition, 4 cursor expected, 5 cursor afterwards, 6 counted up to (ms),
---         7 'judge' or 'replay' (a repairer's: every event is known to be counted), 8 first generation of marks looked at,
---         9 how many of them, 10 mark buckets, 11 customers,
---         12 texts (JSON: users, models, holds as [customer, id, index of the customer's holds key]), 13 offset of the first event,
---         14 events, packed as EVENT
+--         7 'judge' or 'replay' (a repairer's: every event is known to be counted), 8 places of marks, 9 keys per place,
+--         10 first and 11 last generation of marks of the batch, 12 last one that the caller knows to be in use, 13 customers,
+--         14 texts (JSON: users, models, holds as [customer, id, index of the customer's holds key]), 15 offset of the first event,
+--         16 events, packed as EVENT
 -- Returns {'refused', why} or {'ok', a letter per event: c(ounted) d(uplicate) x (conflict), cuts (flat: text, progress, …)}
-local EVENT = '<I4I2I4I1c8c2I2I2I4I2ddddd'
+local EVENT = '<I4I2I4c8c2I2I2I4I2ddddd'
 local build, generation, partition = ARGV[1], ARGV[2], ARGV[3]
 local state, verdicts, cuts = KEYS[1], KEYS[2], KEYS[3]
 local replay = ARGV[7] == 'replay'
@@ -20,14 +20,14 @@ else
   local refused = refusal(state, build, generation)
   if refused then return { 'refused', refused } end
 end
-local stand = redis.call('HMGET', state, 'cursor:' .. partition, 'markMax', 'countedUpTo:' .. partition)
+local stand = redis.call('HMGET', state, 'cursor:' .. partition, 'markMax', 'countedUpTo:' .. partition, 'marksFrom')
 if (stand[1] or '0') ~= ARGV[4] then return { 'refused', 'cursor' } end
-local mark_first, mark_spans, buckets, customers = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local places, keys_per_place, customers = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[13])
 local mark_max = tonumber(stand[2] or 0)
-if not replay and mark_max > mark_first + mark_spans - 1 then return { 'refused', 'marks' } end
+if not replay and mark_max > tonumber(ARGV[12]) then return { 'refused', 'marks' } end
 
-local texts = cjson.decode(ARGV[12])
-local customer_keys = 3 + buckets * mark_spans
+local texts = cjson.decode(ARGV[14])
+local customer_keys = 3 + places * keys_per_place
 local hold_keys = customer_keys + customers * 2
 local counted_up_to = tonumber(ARGV[6])
 local quarter_now = math.floor(counted_up_to / 900000)
@@ -39,7 +39,7 @@ local new_verdicts = {} -- flat: offset, letter
 local sums = {} -- per customer: { total, fields }
 local limits_of = {}
 local ended = {} -- flat: hold
-local base = tonumber(ARGV[13])
+local base = tonumber(ARGV[15])
 
 local function sum_event(customer, user, model, quarter, pools)
   local sum = sums[customer]
@@ -70,17 +70,17 @@ local function sum_event(customer, user, model, quarter, pools)
 end
 
 local position, count = 1, 0
-local packed = ARGV[14]
+local packed = ARGV[16]
 local pools = {}
 while position <= #packed do
-  local delta, customer, bucket, mark_span, id, fingerprint, user, model, quarter, hold
-  delta, customer, bucket, mark_span, id, fingerprint, user, model, quarter, hold,
+  local delta, customer, place, id, fingerprint, user, model, quarter, hold
+  delta, customer, place, id, fingerprint, user, model, quarter, hold,
     pools[1], pools[2], pools[3], pools[4], pools[5], position = struct.unpack(EVENT, packed, position)
   count = count + 1
   local known = seen[id]
   if not known and not replay then
-    for span = mark_spans - 1, 0, -1 do
-      known = redis.call('HGET', KEYS[4 + bucket * mark_spans + span], id)
+    for i = 1, keys_per_place do
+      known = redis.call('HGET', KEYS[3 + place * keys_per_place + i], id)
       if known then break end
     end
   end
@@ -89,10 +89,9 @@ while position <= #packed do
   letters[count] = letter
   if letter == 'c' then
     seen[id] = fingerprint
-    new_marks[#new_marks + 1] = KEYS[4 + bucket * mark_spans + mark_span]
+    new_marks[#new_marks + 1] = KEYS[3 + place * keys_per_place + 2]
     new_marks[#new_marks + 1] = id
     new_marks[#new_marks + 1] = fingerprint
-    if mark_first + mark_span > mark_max then mark_max = mark_first + mark_span end
     sum_event(customer, texts.users[user + 1], texts.models[model + 1], quarter, pools)
     if hold > 0 then ended[#ended + 1] = texts.holds[hold] end
   else
@@ -103,6 +102,10 @@ end
 
 redis.call('HSET', state, 'dirty', '1')
 for i = 1, #new_marks, 3 do redis.call('HSET', new_marks[i], new_marks[i + 1], new_marks[i + 2]) end
+if #new_marks > 0 then
+  mark_max = math.max(mark_max, tonumber(ARGV[11]))
+  if not stand[4] or tonumber(ARGV[10]) < tonumber(stand[4]) then redis.call('HSET', state, 'marksFrom', ARGV[10]) end
+end
 if not replay then
   for i = 1, #new_verdicts, 2 do redis.call('HSET', verdicts, new_verdicts[i], new_verdicts[i + 1]) end
 end

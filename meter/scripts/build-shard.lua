@@ -15,7 +15,7 @@ while position <= #packed do
 end
 for i, customer in ipairs(cjson.decode(ARGV[3])) do
   local limits_key, used = KEYS[2 + last + (i - 1) * 2], KEYS[3 + last + (i - 1) * 2]
-  redis.call('HSET', used, '0@0', customer.total)
+  redis.call('HSET', used, '0@0', whole(clamp(tonumber(customer.total))))
   local limits = customer.limits
   if limits then
     local numbers = {}

@@ -1,9 +1,10 @@
 #!lua
 -- How every limit of a customer that applies to a call stands now.
 -- KEYS    1 state, 2 limits, 3 used, 4 holds, 5 expiry of holds
--- ARGV    1 build, 2 now (ms) or '', 3 hash of the customer, 4 user, 5 model, 6 'call' or 'balance'
+-- ARGV    1 build, 2 now (ms) or '', 3 hash of the customer, 4 user, 5 model, 6 'call' or 'balance',
+--         7 tokens the call may use (JSON: five pools) or ''
 -- Returns {'refused', why} or {'none'} (no limits: customer not known) or
---         {'ok', now, counted up to (ms), all tokens ever, then per limit: id, max, used, held, resets, mode, when unknown, unknown}
+--         {'ok', now, counted up to (ms), all tokens ever, then per limit: id, max, used, held, resets, mode, when unknown, unknown, asked}
 local refused = refusal(KEYS[1], ARGV[1], '')
 if refused then return { 'refused', refused } end
 local limits = load_limits(KEYS[2])
@@ -17,4 +18,5 @@ if due > 0 then
 end
 local home = tonumber(ARGV[3]) % tonumber(redis.call('HGET', KEYS[1], 'partitions'))
 local reply = { 'ok', whole(now), redis.call('HGET', KEYS[1], 'countedUpTo:' .. home) or '0', redis.call('HGET', KEYS[3], '0@0') or '0' }
-return write_standing(reply, standing(KEYS[3], limits, ARGV[4], ARGV[5], now, ARGV[6] == 'balance'))
+local pools = ARGV[7] ~= '' and cjson.decode(ARGV[7]) or nil
+return write_standing(reply, standing(KEYS[3], limits, ARGV[4], ARGV[5], now, ARGV[6] == 'balance'), ARGV[5], pools)

@@ -4,7 +4,7 @@
 -- ARGV    1 build, 2 now (ms) or '', 3 hash of the customer, 4 'create' or 'extend', 5 hold, 6 time to live (ms),
 --         7 how old "counted up to" may be (ms), 8 tokens (JSON: five pools, or '' to keep them), 9 user, 10 model
 -- Returns {'refused', why} or {outcome, hold (JSON) or '', binding limit or reason, then the standing of each limit}
---         outcome: held, ended (exists but is over), exceeded, conflict, not-found, unknown-customer, unknown
+--         outcome: held, again (the same hold was there), ended (exists but is over), exceeded, conflict, not-found, unknown-customer, unknown
 local refused = refusal(KEYS[1], ARGV[1], '')
 if refused then return { 'refused', refused } end
 local state, used, holds, expiry, id = KEYS[1], KEYS[3], KEYS[4], KEYS[5], ARGV[5]
@@ -19,7 +19,7 @@ redis.call('HSET', state, 'dirty', '0')
 local text = redis.call('HGET', holds, id)
 local before = text and cmsgpack.unpack(text)
 local function reply(outcome, hold, binding, lines)
-  return write_standing({ outcome, hold and cjson.encode(hold) or '', binding }, lines or {})
+  return write_standing({ outcome, hold and hold_text(hold) or '', binding }, lines or {})
 end
 
 local hold
@@ -28,7 +28,7 @@ if ARGV[4] == 'create' then
   hold.asked = ARGV[8]
   if before then
     if before.userId ~= hold.userId or before.model ~= hold.model or before.asked ~= hold.asked then return reply('conflict', before, '') end
-    return reply(is_live(before) and 'held' or 'ended', before, '', standing(used, limits, before.userId, before.model, now))
+    return reply(is_live(before) and 'again' or 'ended', before, '', standing(used, limits, before.userId, before.model, now))
   end
 else
   if not before then return reply('not-found', nil, '') end

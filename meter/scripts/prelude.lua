@@ -11,7 +11,8 @@
 -- at which fields were last swept.
 
 local COUNT_MAX = 9007199254740991
-local HOLD_MEMORY_MS = 600000 -- how long an ended hold is remembered, so that a retry of its creation finds it ended
+local HOLD_MEMORY_MS = 600000 -- how long a hold that is over is remembered after its expiry, so that a retry of its creation finds it ended
+local CUTS_TOLD_MAX = 64
 
 local function run_id()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
@@ -49,10 +50,12 @@ local function clamp(amount)
   return amount
 end
 
--- Adds to a field. A sum that would pass 2^53 - 1 stays there: beyond it neither side could tell numbers apart.
+-- Adds to a field. A sum that would pass 2^53 - 1 on either side stays there: beyond it numbers could not be told apart, and
+-- Redis would refuse in the middle of a script to go on beyond 2^63.
 local function add(key, field, amount)
   local sum = redis.call('HINCRBY', key, field, whole(clamp(amount)))
-  if sum > COUNT_MAX then redis.call('HSET', key, field, whole(COUNT_MAX)) end
+  if sum > COUNT_MAX or sum < -COUNT_MAX then redis.call('HSET', key, field, whole(clamp(sum))) end
+  return sum
 end
 
 local function load_limits(key)
@@ -108,7 +111,10 @@ local function weigh_hold(used, limits, hold, sign)
     local subject = subject_of(counter, hold.userId, hold.model)
     if subject then
       local amount = amount_of(counter, hold.model, hold.pools)
-      if amount ~= 0 then add(used, held_field(counter.n, subject), sign * amount) end
+      -- Nothing held is no field: users come and go.
+      if amount ~= 0 and add(used, held_field(counter.n, subject), sign * amount) <= 0 then
+        redis.call('HDEL', used, held_field(counter.n, subject))
+      end
     end
   end
 end
@@ -117,15 +123,28 @@ local function is_live(hold)
   return hold.state == 'held' or hold.state == 'settled'
 end
 
--- Ends what has expired; forgets what ended long ago. Bounded, so that no call pays for all at once.
+-- A hold as JSON. cjson writes 14 digits of a number, so numbers that may have more go as text.
+local function hold_text(hold)
+  local pools = {}
+  for i, pool in ipairs(hold.pools) do pools[i] = whole(pool) end
+  return cjson.encode({
+    holdId = hold.holdId, userId = hold.userId, model = hold.model, pools = pools, state = hold.state, expiresAt = whole(hold.expiresAt)
+  })
+end
+
+-- Ends what has expired; forgets what ended, however it did, once it was due and then remembered for a while. Bounded, so that
+-- no call pays for all at once.
 local function sweep_holds(used, holds, expiry, limits, now)
   local due = redis.call('ZRANGEBYSCORE', expiry, '-inf', whole(now), 'LIMIT', 0, 1000)
   for _, id in ipairs(due) do
     local packed = redis.call('HGET', holds, id)
     local hold = packed and cmsgpack.unpack(packed)
-    if hold and is_live(hold) then
-      weigh_hold(used, limits, hold, -1)
-      hold.state = 'expired'
+    if hold and not hold.remembered then
+      if is_live(hold) then
+        weigh_hold(used, limits, hold, -1)
+        hold.state = 'expired'
+      end
+      hold.remembered = true
       redis.call('HSET', holds, id, cmsgpack.pack(hold))
       redis.call('ZADD', expiry, whole(now + HOLD_MEMORY_MS), id)
     else
@@ -182,7 +201,8 @@ local function standing(used, limits, user, model, now, balance)
   return lines
 end
 
-local function write_standing(reply, lines)
+-- Nine words a limit. `pools`, when there are any, are what the call of a model asks: told in the measure of each limit.
+local function write_standing(reply, lines, model, pools)
   for _, line in ipairs(lines) do
     reply[#reply + 1] = line.limit.id
     reply[#reply + 1] = whole(line.limit.max)
@@ -192,11 +212,13 @@ local function write_standing(reply, lines)
     reply[#reply + 1] = line.limit.mode
     reply[#reply + 1] = line.limit.whenUnknown
     reply[#reply + 1] = line.unknown
+    reply[#reply + 1] = whole(pools and amount_of(line.counter, model, pools) or 0)
   end
   return reply
 end
 
--- Cuts that wait for a partition: pairs of the cut's description and this partition's progress.
+-- Cuts that wait for a partition, oldest first: pairs of the cut's description and this partition's progress. Not more than
+-- some: the others are told when these are done, at the worst cut again.
 local function cuts_for(cuts, partition)
   local found = {}
   if redis.call('EXISTS', cuts) == 0 then return found end
@@ -210,9 +232,12 @@ local function cuts_for(cuts, partition)
       progress[id] = all[i + 1]
     end
   end
-  for id, done in pairs(progress) do
-    found[#found + 1] = text[id]
-    found[#found + 1] = done
+  local ids = {}
+  for id in pairs(progress) do ids[#ids + 1] = id end
+  table.sort(ids, function(a, b) return tonumber(string.match(a, '%d+$')) < tonumber(string.match(b, '%d+$')) end)
+  for i = 1, math.min(#ids, CUTS_TOLD_MAX) do
+    found[#found + 1] = text[ids[i]]
+    found[#found + 1] = progress[ids[i]]
   end
   return found
 end
@@ -223,7 +248,7 @@ local function place_cut(state, cuts, used, customer, counters)
   local partitions = tonumber(redis.call('HGET', state, 'partitions'))
   local at = {}
   for p = 0, partitions - 1 do
-    at[p + 1] = tonumber(redis.call('HGET', state, 'cursor:' .. p) or 0)
+    at[p + 1] = redis.call('HGET', state, 'cursor:' .. p) or '0' -- as text: cjson writes 14 digits of a number
     redis.call('HSET', cuts, id .. ':' .. p, '')
   end
   redis.call('HSET', cuts, id, cjson.encode({ id = id, customerId = customer, counters = counters, at = at }))

@@ -10,13 +10,21 @@ local text = redis.call('HGET', KEYS[2], ARGV[4])
 local mine = ARGV[4] .. ':' .. ARGV[3]
 if not text or redis.call('HGET', KEYS[2], mine) ~= ARGV[5] then return { 'ok' } end
 local cut = cjson.decode(text)
-local numbers = {}
-for _, counter in ipairs(cut.counters) do numbers[counter.id] = counter.n end
+local counters = {}
+for _, counter in ipairs(cut.counters) do counters[counter.id] = counter end
+local additions = {} -- flat: field, amount
+for _, one in ipairs(cjson.decode(ARGV[8])) do
+  local counter = counters[one[1]]
+  if not counter then return redis.error_reply('ERR cut ' .. cut.id .. ' has no counter ' .. one[1]) end
+  -- Of a rolling counter nothing is kept from before its window.
+  if counter.rollingHours == 0 or one[2] >= counter.windows[1][1] then
+    additions[#additions + 1] = field_of(counter.n, whole(one[2]), one[3])
+    additions[#additions + 1] = one[4]
+  end
+end
 
 redis.call('HSET', KEYS[1], 'dirty', '1')
-for _, one in ipairs(cjson.decode(ARGV[8])) do
-  add(KEYS[3], field_of(numbers[one[1]], whole(one[2]), one[3]), one[4])
-end
+for i = 1, #additions, 2 do add(KEYS[3], additions[i], additions[i + 1]) end
 if ARGV[6] == 'more' then
   redis.call('HSET', KEYS[2], mine, ARGV[7])
 else

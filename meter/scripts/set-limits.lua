@@ -1,8 +1,9 @@
 #!lua
 -- Replaces a customer's limits. A counter's window that was not kept so far and may have seen usage begins at zero under a cut.
+-- A customer has at most one open cut: a new one takes over what an older one still waits for, so that nothing is added twice.
 -- KEYS    1 state, 2 limits, 3 used, 4 holds, 5 cuts
 -- ARGV    1 build, 2 now (ms) or '', 3 limits (JSON) or '' to recount: the limits stay and every counter begins again,
---         4 how far ahead of now an event may be (ms), 5 customer
+--         4 how far ahead of its arrival an event may be (ms), 5 customer
 -- Returns {'refused', why} or {'ok', 'set'|'older'}
 local refused = refusal(KEYS[1], ARGV[1], '')
 if refused then return { 'refused', refused } end
@@ -14,39 +15,87 @@ local limits = recount and before or cjson.decode(ARGV[3])
 if before.version > limits.version then return { 'ok', 'older' } end
 
 local now = clock(ARGV[2])
-local touched_until = math.floor((now + tonumber(ARGV[4])) / 900000) -- no event so far lies in a later quarter
+-- No event so far lies in a later quarter. One quarter more, since the broker's clock, not this one, tells arrivals.
+local touched_until = math.floor((now + tonumber(ARGV[4])) / 900000) + 1
+
+local function window_id(n, window)
+  return whole(n) .. '@' .. whole(window[1]) .. '-' .. whole(window[2])
+end
+
+local open_cuts, waiting = {}, {}
+if redis.call('EXISTS', cuts) == 1 then
+  local all = redis.call('HGETALL', cuts)
+  for i = 1, #all, 2 do
+    local cut = not string.find(all[i], ':', 1, true) and cjson.decode(all[i + 1])
+    if cut and cut.customerId == ARGV[5] then
+      open_cuts[#open_cuts + 1] = cut
+      for _, counter in ipairs(cut.counters) do
+        waiting[whole(counter.n)] = true
+        for _, window in ipairs(counter.windows) do waiting[window_id(counter.n, window)] = true end
+      end
+    end
+  end
+end
+
 local kept = {}
 for _, counter in ipairs(before.counters) do kept[counter.id] = counter end
-
 limits.nextCounter = before.nextCounter
-local to_seed = recount and { EVERYTHING } or {}
+
+-- Windows of a counter that are to be seeded, if the cuts that are open do (`again`) or do not begin again as well.
+local function missing_windows(counter, old, again)
+  if counter.rollingHours > 0 then
+    if old and not recount and not (again and waiting[whole(counter.n)]) then return {} end
+    return { { math.floor(now / 900000) - counter.rollingHours * 4, 2147483647 } }
+  end
+  local had, missing = {}, {}
+  for _, window in ipairs(old and old.windows or {}) do had[window_id(counter.n, window)] = true end
+  for _, window in ipairs(counter.windows) do
+    local id = window_id(counter.n, window)
+    if window[1] <= touched_until and (recount or not had[id] or (again and waiting[id])) then missing[#missing + 1] = window end
+  end
+  return missing
+end
+
+local function counters_to_seed(again)
+  local to_seed = {}
+  if recount or (again and waiting['0']) then to_seed[1] = EVERYTHING end
+  for _, counter in ipairs(limits.counters) do
+    local missing = missing_windows(counter, kept[counter.id], again)
+    if #missing > 0 then
+      to_seed[#to_seed + 1] = {
+        id = counter.id, n = counter.n, scope = counter.scope, weights = counter.weights, rollingHours = counter.rollingHours, windows = missing
+      }
+    end
+  end
+  return to_seed
+end
+
+local known = {}
 for _, counter in ipairs(limits.counters) do
-  local old = kept[counter.id]
-  if old then
-    counter.n = old.n
+  known[counter.id] = true
+  if kept[counter.id] then
+    counter.n = kept[counter.id].n
   else
     counter.n = limits.nextCounter
     limits.nextCounter = limits.nextCounter + 1
   end
-  local missing = {}
-  if counter.rollingHours == 0 then
-    local had = {}
-    for _, window in ipairs(old and old.windows or {}) do had[whole(window[1]) .. '-' .. whole(window[2])] = true end
-    for _, window in ipairs(counter.windows) do
-      if window[1] <= touched_until and (recount or not had[whole(window[1]) .. '-' .. whole(window[2])]) then missing[#missing + 1] = window end
-    end
-  end
-  if #missing > 0 or (counter.rollingHours > 0 and (recount or not old or old.rollingHours < counter.rollingHours)) then
-    if counter.rollingHours > 0 then missing = { { math.floor(now / 900000) - counter.rollingHours * 4, 2147483647 } } end
-    to_seed[#to_seed + 1] = {
-      id = counter.id, n = counter.n, scope = counter.scope, weights = counter.weights, rollingHours = counter.rollingHours, windows = missing
-    }
-  end
+end
+for _, limit in ipairs(limits.limits) do
+  if not known[limit.counterId] then return redis.error_reply('ERR limit ' .. limit.id .. ' has no counter ' .. limit.counterId) end
+end
+local to_seed = counters_to_seed(false)
+if #to_seed > 0 and #open_cuts > 0 then to_seed = counters_to_seed(true) end
+local live = {}
+local all_holds = redis.call('HVALS', holds)
+for _, packed in ipairs(all_holds) do
+  local hold = cmsgpack.unpack(packed)
+  if is_live(hold) then live[#live + 1] = hold end
 end
 
 redis.call('HSET', state, 'dirty', '1')
 if stored or not recount then redis.call('SET', KEYS[2], cmsgpack.pack(limits)) end
 if #to_seed > 0 then
+  for _, cut in ipairs(open_cuts) do remove_cut(cuts, used, cut) end
   zero_windows(used, to_seed)
   place_cut(state, cuts, used, ARGV[5], to_seed)
 end
@@ -54,10 +103,6 @@ sweep_fields(used, limits, math.floor(now / 900000))
 for _, field in ipairs(redis.call('HKEYS', used)) do
   if string.sub(field, 1, 1) == 'h' then redis.call('HDEL', used, field) end
 end
-local all = redis.call('HGETALL', holds)
-for i = 2, #all, 2 do
-  local hold = cmsgpack.unpack(all[i])
-  if is_live(hold) then weigh_hold(used, limits, hold, 1) end
-end
+for _, hold in ipairs(live) do weigh_hold(used, limits, hold, 1) end
 redis.call('HSET', state, 'dirty', '0')
 return { 'ok', 'set' }

@@ -1,4 +1,6 @@
 import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { projectFolder } from './native-server.ts'
 import { findFreePort } from './ports.ts'
 
@@ -15,19 +17,41 @@ export function isDockerAvailable(): boolean {
 }
 
 /** Starts the services of docker-compose.yml and waits for their health checks. */
-export async function startWithDocker(): Promise<ServicePorts> {
+export async function startWithDocker(folder: string): Promise<ServicePorts> {
   const ports: ServicePorts = {
     kafka: await findFreePort(),
     redis: await findFreePort(),
     postgres: await findFreePort(),
     clickhouse: await findFreePort()
   }
-  compose(['up', '-d', '--wait', ...SERVICES], ports)
+  writeFileSync(portsFile(folder), JSON.stringify({ services: describePorts(ports) }, null, 2))
+  compose(folder, ['up', '-d', '--wait', ...SERVICES])
   return ports
 }
 
-export function stopWithDocker(ports: ServicePorts, wipe: boolean): void {
-  compose(['down', ...(wipe ? ['--volumes'] : [])], ports)
+export function stopWithDocker(folder: string, wipe: boolean): void {
+  compose(folder, ['down', ...(wipe ? ['--volumes'] : [])])
+}
+
+/** docker-compose.yml keeps the services to its own network; this second file, written in JSON, opens them to this host. */
+function describePorts(ports: ServicePorts): Record<string, unknown> {
+  const open = (port: number, inside: number): object => ({ ports: [`127.0.0.1:${port}:${inside}`] })
+  return {
+    kafka: {
+      ...open(ports.kafka, 9094),
+      environment: {
+        KAFKA_LISTENERS: 'INSIDE://:9092,OUTSIDE://:9094,CONTROLLER://:9093',
+        KAFKA_ADVERTISED_LISTENERS: `INSIDE://kafka:9092,OUTSIDE://127.0.0.1:${ports.kafka}`
+      }
+    },
+    redis: open(ports.redis, 6379),
+    postgres: open(ports.postgres, 5432),
+    clickhouse: open(ports.clickhouse, 8123)
+  }
+}
+
+function portsFile(folder: string): string {
+  return join(folder, 'docker-ports.json')
 }
 
 /** Whether all four services that an earlier run started are still up. */
@@ -44,14 +68,11 @@ export function listRunningInDocker(): string[] {
   return stdout.split('\n').filter((name) => name !== '')
 }
 
-function compose(args: readonly string[], ports: ServicePorts): void {
-  const env = {
-    ...process.env,
-    KAFKA_PORT: String(ports.kafka),
-    REDIS_PORT: String(ports.redis),
-    POSTGRES_PORT: String(ports.postgres),
-    CLICKHOUSE_PORT: String(ports.clickhouse)
-  }
-  const { status } = spawnSync('docker', ['compose', ...args], { cwd: projectFolder(), stdio: ['ignore', 2, 2], env })
+function compose(folder: string, args: readonly string[]): void {
+  const files = ['-f', 'docker-compose.yml', '-f', portsFile(folder)]
+  const { status } = spawnSync('docker', ['compose', ...files, ...args], {
+    cwd: projectFolder(),
+    stdio: ['ignore', 2, 2]
+  })
   if (status !== 0) throw new Error(`docker compose ${args.join(' ')} ended with ${status}; its output is above`)
 }

@@ -1,0 +1,240 @@
+/**
+ * The demo's traffic: each call becomes a usage event of some customer, user and model, told in the words of its provider;
+ * repeats, contradictions, late and broken records are mixed in. It keeps its own account of what must be counted, apart from
+ * everything under test.
+ */
+import type { Call } from './calls.ts'
+import type { Random } from './random.ts'
+
+/** A CloudEvent, and how it is to reach the meter. */
+export interface DemoRecord {
+  readonly way: 'structured' | 'binary' | 'http'
+  readonly customerId: string
+  readonly envelope: Readonly<Record<string, unknown>>
+}
+
+/** Bytes that are no usage event, straight to the topic. */
+export interface PoisonRecord {
+  readonly way: 'poison'
+  readonly customerId: string
+  readonly reason: string
+  readonly value: Buffer
+}
+
+/** What must come out, by the demo's own account. */
+export interface Account {
+  sent: number
+  accepted: number
+  duplicates: number
+  conflicts: number
+  late: number
+  lateTokens: number
+  contextTokens: number
+  generatedTokens: number
+  rejected: Record<string, number>
+  readonly byModel: Map<string, number>
+  readonly byCustomer: Map<string, number>
+}
+
+export const CUSTOMERS = 40
+const MODELS = [
+  'gpt-5.1',
+  'gpt-5.1-mini',
+  'claude-opus-4-5',
+  'claude-haiku-4-5',
+  'gemini-3-pro',
+  'nova-2-lite'
+] as const
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
+const DUPLICATE_SHARE = 0.02
+const CONFLICT_EVERY = 1_000
+const LATE_EVERY = 800
+const POISON_EVERY = 700
+
+export function customerName(index: number): string {
+  return `demo-customer-${String(index + 1).padStart(2, '0')}`
+}
+
+export function newAccount(): Account {
+  return {
+    sent: 0,
+    accepted: 0,
+    duplicates: 0,
+    conflicts: 0,
+    late: 0,
+    lateTokens: 0,
+    contextTokens: 0,
+    generatedTokens: 0,
+    rejected: {},
+    byModel: new Map(),
+    byCustomer: new Map()
+  }
+}
+
+/** Every record to send, in order. */
+export async function* demoRecords(
+  calls: Iterable<Call> | AsyncIterable<Call>,
+  random: Random,
+  account: Account
+): AsyncGenerator<DemoRecord | PoisonRecord> {
+  let index = 0
+  for await (const call of calls) {
+    index++
+    const record = eventOf(call, `call-${index}`, random)
+    count(account, record, call)
+    yield sent(account, record)
+    if (random.next() < DUPLICATE_SHARE) {
+      account.duplicates++
+      yield sent(account, { ...record, way: wayOf(random) })
+    }
+    if (index % CONFLICT_EVERY === 0) {
+      account.conflicts++
+      yield sent(account, contradictionOf(record))
+    }
+    if (index % LATE_EVERY === 0) {
+      const late = {
+        occurredAt: call.occurredAt - 2 * HOUR_MS - random.below(18 * HOUR_MS),
+        contextTokens: 100,
+        generatedTokens: 10
+      }
+      const lateRecord = eventOf(late, `late-${index}`, random)
+      account.late++
+      account.lateTokens += 110
+      countTokens(account, lateRecord, 110)
+      yield sent(account, lateRecord)
+    }
+    if (index % POISON_EVERY === 0) {
+      const poison = poisonOf(index / POISON_EVERY, call.occurredAt, random)
+      account.rejected[poison.reason] = (account.rejected[poison.reason] ?? 0) + 1
+      account.sent++
+      yield poison
+    }
+  }
+}
+
+function sent(account: Account, record: DemoRecord): DemoRecord {
+  account.sent++
+  return record
+}
+
+function count(account: Account, record: DemoRecord, call: Call): void {
+  account.contextTokens += call.contextTokens
+  account.generatedTokens += call.generatedTokens
+  countTokens(account, record, call.contextTokens + call.generatedTokens)
+}
+
+function countTokens(account: Account, { customerId, envelope }: DemoRecord, tokens: number): void {
+  account.accepted++
+  account.byCustomer.set(customerId, (account.byCustomer.get(customerId) ?? 0) + tokens)
+  const model = modelOf(envelope)
+  account.byModel.set(model, (account.byModel.get(model) ?? 0) + tokens)
+}
+
+function modelOf(envelope: DemoRecord['envelope']): string {
+  const { data } = envelope
+  return typeof data === 'object' && data !== null && 'model' in data ? String(data.model) : ''
+}
+
+function wayOf(random: Random): DemoRecord['way'] {
+  const dice = random.next()
+  if (dice < 0.6) return 'structured'
+  return dice < 0.9 ? 'binary' : 'http'
+}
+
+function eventOf(call: Call, id: string, random: Random): DemoRecord {
+  const customer = random.skewed(CUSTOMERS)
+  const model = MODELS[random.skewed(MODELS.length)] ?? MODELS[0]
+  return {
+    way: wayOf(random),
+    customerId: customerName(customer),
+    envelope: {
+      specversion: '1.0',
+      id,
+      source: 'demo/ia-service',
+      type: 'ai.tokens.used',
+      subject: customerName(customer),
+      time: new Date(call.occurredAt).toISOString(),
+      datacontenttype: 'application/json',
+      data: { userId: `user-${customer + 1}-${random.skewed(25) + 1}`, model, ...usageOf(model, call, random) }
+    }
+  }
+}
+
+/** What the model's provider would say of the call; some of the context was read from a cache, some of the answer is thought. */
+function usageOf(model: string, call: Call, random: Random): { provider: string; usage?: object; tokens?: object } {
+  const { contextTokens: context, generatedTokens: generated } = call
+  const cached = random.next() < 0.3 ? random.below(context + 1) : 0
+  const thought = random.next() < 0.2 ? random.below(generated + 1) : 0
+  if (model.startsWith('gpt')) {
+    return {
+      provider: 'openai',
+      usage: {
+        prompt_tokens: context,
+        completion_tokens: generated,
+        total_tokens: context + generated,
+        prompt_tokens_details: { cached_tokens: cached },
+        completion_tokens_details: { reasoning_tokens: thought }
+      }
+    }
+  }
+  if (model.startsWith('claude')) {
+    return {
+      provider: 'anthropic',
+      usage: {
+        input_tokens: context - cached,
+        cache_read_input_tokens: cached,
+        cache_creation_input_tokens: 0,
+        output_tokens: generated
+      }
+    }
+  }
+  if (model.startsWith('gemini')) {
+    return {
+      provider: 'google',
+      usage: {
+        promptTokenCount: context,
+        cachedContentTokenCount: cached,
+        candidatesTokenCount: generated - thought,
+        thoughtsTokenCount: thought,
+        totalTokenCount: context + generated
+      }
+    }
+  }
+  return {
+    provider: 'aws',
+    tokens: { input: context - cached, cacheRead: cached, output: generated - thought, reasoning: thought }
+  }
+}
+
+/** The same identity with other numbers. */
+function contradictionOf(record: DemoRecord): DemoRecord {
+  const { data } = record.envelope
+  const before = typeof data === 'object' && data !== null ? data : {}
+  const { userId, model } = { userId: '', model: '', ...before }
+  return {
+    ...record,
+    way: 'structured',
+    envelope: { ...record.envelope, data: { userId, model, provider: 'demo', tokens: { input: 987_654_321 } } }
+  }
+}
+
+function poisonOf(turn: number, now: number, random: Random): PoisonRecord {
+  const customerId = customerName(random.skewed(CUSTOMERS))
+  const event = (data: string, time = now): string =>
+    `{"specversion":"1.0","id":"poison-${turn}","source":"demo/ia-service","type":"ai.tokens.used","subject":"${customerId}","time":"${new Date(time).toISOString()}","data":${data}}`
+  const kinds: readonly (readonly [reason: string, text: string])[] = [
+    ['invalid-data', event('{"model":"m","provider":"demo","tokens":{"input":-1}}')],
+    ['invalid-data', event('{"model":"m","provider":"demo","tokens":{"input":1.5}}')],
+    ['not-json', '{"specversion":"1.0",'],
+    ['too-late', event('{"model":"m","provider":"demo","tokens":{"input":1}}', now - 2 * DAY_MS)],
+    ['too-early', event('{"model":"m","provider":"demo","tokens":{"input":1}}', Date.now() + HOUR_MS)],
+    [
+      'usage-does-not-add-up',
+      event('{"model":"m","provider":"openai","usage":{"prompt_tokens":5,"completion_tokens":5,"total_tokens":11}}')
+    ],
+    ['forbidden-key', event('{"model":"m","provider":"demo","tokens":{"__proto__":1}}')]
+  ]
+  const [reason, text] = kinds[turn % kinds.length] ?? ['not-json', '']
+  return { way: 'poison', customerId, reason, value: Buffer.from(text) }
+}
