@@ -164,6 +164,17 @@ export interface MeterRepair {
     generation: number,
     part: { readonly customers: readonly BuiltCustomer[]; readonly marks: readonly MeteredEvent[] }
   ): Promise<boolean>
+  /**
+   * Which customers of a shard that was rolled forward have older limits there than these versions, or none: its tail took
+   * them with it. Null when the repairer was overtaken.
+   */
+  outdated(
+    shard: number,
+    generation: number,
+    versions: readonly Pick<CustomerLimits, 'customerId' | 'version'>[]
+  ): Promise<ReadonlySet<string> | null>
+  /** Puts limits in force again, as `LimitMeter.setLimits` does. */
+  setLimits(shard: number, generation: number, limits: CompiledLimits): Promise<boolean>
   /** Opens the shard. `cursors`: where a shard built from empty stands; null after a roll-forward. Open cuts are cut again. */
   finish(shard: number, generation: number, cursors: readonly number[] | null): Promise<boolean>
 }
@@ -257,6 +268,8 @@ export interface LedgerRepair {
   cursors(): Promise<readonly number[]>
   /** Uncounted offsets of a partition in [from, to). */
   uncounted(partition: number, from: number, to: number): Promise<ReadonlySet<number>>
+  /** The limits of customers in id order after one (empty: from the start). */
+  limits(after: string): Promise<{ readonly limits: readonly CustomerLimits[]; readonly next: string | null }>
   /** Customers in id order after one (empty: from the start): their ledger over all partitions, and their limits. */
   customers(
     after: string,

@@ -19,6 +19,8 @@ function randomFrom(seed: number): () => number {
   }
 }
 
+const STEPS_MAX = 50_000
+
 /** One partition: its log, what the ledger says of it, and the two stores the loop moves. */
 class World {
   readonly random: () => number
@@ -34,6 +36,7 @@ class World {
   chaos = true
   clickHouseIsAway = false
   opens = 0
+  #steps = 0
   readonly reports: AnalyticsReport[] = []
 
   constructor(seed: number, length: number) {
@@ -95,6 +98,7 @@ class World {
         }),
       next: async (): Promise<Work> => {
         for (let turns = Math.floor(this.random() * 4); turns > 0; turns--) await Promise.resolve()
+        if (++this.#steps > STEPS_MAX) throw new Error(`the history has not ended after ${STEPS_MAX} steps`)
         if (isOver()) return { kind: 'stop' }
         this.ledgerCursor = Math.min(this.end, this.ledgerCursor + Math.floor(this.random() * 4))
         if (position >= this.end || this.random() < 0.3) return { kind: 'tick', drainedAt: null }

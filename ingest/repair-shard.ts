@@ -88,7 +88,28 @@ async function rollForward(repair: Repair, cursors: readonly number[]): Promise<
       from = to
     }
   }
-  return true
+  return restoreLimits(repair)
+}
+
+/** A tail that was cut off took with it the limits that were set meanwhile: unless they return, their customers are unknown. */
+async function restoreLimits({ shard, generation, ports }: Repair): Promise<boolean> {
+  const now = ports.now()
+  let after = ''
+  for (;;) {
+    const { limits, next } = await ports.ledger.limits(after)
+    const ours = limits.filter(({ customerId }) => shardOf(customerId, ports.shards) === shard)
+    for (let i = 0; i < ours.length; i += CHUNK_CUSTOMERS) {
+      const chunk = ours.slice(i, i + CHUNK_CUSTOMERS)
+      const outdated = await ports.meter.outdated(shard, generation, chunk)
+      if (outdated === null) return false
+      for (const one of chunk) {
+        if (!outdated.has(one.customerId)) continue
+        if (!(await ports.meter.setLimits(shard, generation, compileLimits(one, now).compiled))) return false
+      }
+    }
+    if (next === null) return true
+    after = next
+  }
 }
 
 /** An empty shard: counters as the ledger has them, marks of every counted event that the log still has. */

@@ -2,6 +2,7 @@
 
 import { Cluster } from 'ioredis'
 import type { BuiltCustomer, MeteredEvent, MeterRepair, Refusable, RollForward } from '../domain/ports.ts'
+import type { CompiledLimits, CustomerLimits } from '../domain/tokens/limit.ts'
 import { asRetryable } from './connect.ts'
 import { amountAsList } from './consumer-meter.ts'
 import { wordsOf } from './decode-cut.ts'
@@ -105,6 +106,31 @@ export class RedisMeterRepair implements MeterRepair {
       }))
       return { keys: all, args: [generation, marks, JSON.stringify(customers)] }
     })
+    return reply[0] === 'ok'
+  }
+
+  async outdated(
+    shard: number,
+    generation: number,
+    versions: readonly Pick<CustomerLimits, 'customerId' | 'version'>[]
+  ): Promise<ReadonlySet<string> | null> {
+    const { build } = this.#repair(shard, generation)
+    const reply = await this.#run(shard, build, 'meterOutdatedLimits', (keys) => ({
+      keys: [keys.state, ...versions.map(({ customerId }) => keys.limits(customerId))],
+      args: [generation, ...versions.map(({ version }) => version)]
+    }))
+    if (reply[0] !== 'ok') return null
+    return new Set(reply.slice(1).map((number) => versions[Number(number) - 1]?.customerId ?? ''))
+  }
+
+  async setLimits(shard: number, generation: number, limits: CompiledLimits): Promise<boolean> {
+    const { build } = this.#repair(shard, generation)
+    const { customerId } = limits
+    const { leadMs } = this.#shards.installation
+    const reply = await this.#run(shard, build, 'meterSetLimits', (keys) => ({
+      keys: [keys.state, keys.limits(customerId), keys.used(customerId), keys.holds(customerId), keys.cuts],
+      args: [build, '', JSON.stringify(limits), leadMs, customerId, generation]
+    }))
     return reply[0] === 'ok'
   }
 

@@ -128,7 +128,7 @@ export class RedisQuotaMeter implements QuotaMeter, LimitMeter {
     const { leadMs } = this.#shards.installation
     const reply = await this.#shards.run(shard, 'meterSetLimits', (keys, build) => ({
       keys: [keys.state, keys.limits(customerId), keys.used(customerId), keys.holds(customerId), keys.cuts],
-      args: [build, this.#now(), limits, leadMs, customerId]
+      args: [build, this.#now(), limits, leadMs, customerId, '']
     }))
     if (reply[0] === 'refused') throw unavailable(shard, 'unrepaired')
   }

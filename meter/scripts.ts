@@ -24,6 +24,7 @@ declare module 'ioredis' {
     meterEndHold: Script<Context>
     meterBeginRepair: Script<Context>
     meterBuildShard: Script<Context>
+    meterOutdatedLimits: Script<Context>
     meterFinishRepair: Script<Context>
     meterReadCounters: Script<Context>
   }
@@ -44,6 +45,7 @@ const FILES = {
   meterEndHold: 'end-hold',
   meterBeginRepair: 'begin-repair',
   meterBuildShard: 'build-shard',
+  meterOutdatedLimits: 'outdated-limits',
   meterFinishRepair: 'finish-repair',
   meterReadCounters: 'read-counters'
 } as const

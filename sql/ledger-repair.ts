@@ -106,6 +106,18 @@ export class PostgresLedgerRepair implements LedgerRepair {
     return findUncounted(this.#database, { partition, from, to })
   }
 
+  async limits(
+    after: string
+  ): Promise<{ readonly limits: readonly CustomerLimits[]; readonly next: string | null }> {
+    const rows = await this.#database.query(`read the limits after ${JSON.stringify(after)}`, {
+      text: `select customer_id, time_zone, version, limits from customer_limits
+              where customer_id > $1 order by customer_id limit $2`,
+      values: [after, CHUNK_CUSTOMERS]
+    })
+    const limits = rows.map((row) => toCustomerLimits(CUSTOMER_LIMITS_ROW.parse(row)))
+    return { limits, next: limits.length < CHUNK_CUSTOMERS ? null : (limits.at(-1)?.customerId ?? null) }
+  }
+
   /** One snapshot a chunk. At most 500 customers, fewer where they have many rows; the key is the last customer's id. */
   async customers(
     after: string,

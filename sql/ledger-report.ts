@@ -87,6 +87,15 @@ export class PostgresLedgerReport {
     return { tokens: toTokenSums(row), events: BigInt(row.events) }
   }
 
+  /** Tokens ever counted, by model. */
+  async tokensByModel(): Promise<ReadonlyMap<string, bigint>> {
+    const rows = await this.#database.query<{ model: string; tokens: string }>('add up the models', {
+      text: `select model, sum(input + cache_read + cache_write + output + reasoning) as tokens
+               from usage_ledger group by model order by model`
+    })
+    return new Map(rows.map(({ model, tokens }) => [model, BigInt(tokens)]))
+  }
+
   /** Offsets that were not counted, by partition, then offset. */
   async listUncounted(query: {
     readonly partition?: number

@@ -1,11 +1,14 @@
-import { execFileSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { Kafka, logLevel } from 'kafkajs'
 import { findProgram } from './machine/find-program.ts'
 import { kafkaJarFolder } from './machine/kafka-jars.ts'
 import { type Launch, NativeServer, projectFolder, type ServerOptions } from './machine/native-server.ts'
 import { findFreePort } from './machine/ports.ts'
+
+const execute = promisify(execFile)
 
 /**
  * Apache Kafka in KRaft mode, one node that is broker and controller. The jars must be in the cache
@@ -34,8 +37,8 @@ export class KafkaServer extends NativeServer {
     mkdirSync(this.#logFolder, { recursive: true })
     writeFileSync(this.#settingsFile, describeBroker(this.port, Number(controllerPort), this.#logFolder))
     if (existsSync(join(this.#logFolder, 'meta.properties'))) return
-    const clusterId = this.#runTool('random-uuid').trim()
-    this.#runTool('format', '--standalone', '-t', clusterId, '-c', this.#settingsFile)
+    const clusterId = (await this.#runTool('random-uuid')).trim()
+    await this.#runTool('format', '--standalone', '-t', clusterId, '-c', this.#settingsFile)
   }
 
   protected override launch(): Launch {
@@ -63,11 +66,10 @@ export class KafkaServer extends NativeServer {
     }
   }
 
-  #runTool(...args: string[]): string {
-    return execFileSync(findProgram('java'), ['-cp', classPath(), 'kafka.tools.StorageTool', ...args], {
-      encoding: 'utf8',
-      stdio: 'pipe'
-    })
+  async #runTool(...args: string[]): Promise<string> {
+    const flags = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-cp', classPath()]
+    const { stdout } = await execute(findProgram('java'), [...flags, 'kafka.tools.StorageTool', ...args])
+    return stdout
   }
 }
 

@@ -1,7 +1,8 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFile, execFileSync, spawnSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { chownSync, existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { Client } from 'pg'
 import { findPostgresProgram } from './machine/find-program.ts'
 import { type Launch, NativeServer, type ServerOptions } from './machine/native-server.ts'
@@ -9,6 +10,7 @@ import { type Launch, NativeServer, type ServerOptions } from './machine/native-
 const OWNER = 'tokenmeter'
 const DATABASE = 'tokenmeter'
 const CONNECTIONS_MAX = 200
+const execute = promisify(execFile)
 
 /**
  * PostgreSQL in a data folder of its own; the cluster that Debian's package may have started is left alone. PostgreSQL
@@ -42,7 +44,7 @@ export class PostgresServer extends NativeServer {
     if (!this.#isReachable()) {
       throw new Error(`user postgres cannot write to ${this.dataFolder}: let it through the folders above`)
     }
-    this.#initialise()
+    await this.#initialise()
   }
 
   protected override launch(): Launch {
@@ -71,15 +73,14 @@ export class PostgresServer extends NativeServer {
     return `postgresql://${OWNER}:${this.recall('password') ?? ''}@127.0.0.1:${this.port}/${database}`
   }
 
-  #initialise(): void {
+  async #initialise(): Promise<void> {
     const password = this.remember('password', randomBytes(16).toString('hex'))
     const passwordFile = `${this.dataFolder}-password`
     writeFileSync(passwordFile, password, { mode: 0o600 })
     this.#giveAway(passwordFile)
     try {
       const options = ['--auth=scram-sha-256', '--encoding=UTF8', '--locale=C.UTF-8', `--pwfile=${passwordFile}`]
-      execFileSync(findPostgresProgram('initdb'), ['-D', this.dataFolder, '-U', OWNER, ...options], {
-        stdio: 'pipe',
+      await execute(findPostgresProgram('initdb'), ['-D', this.dataFolder, '-U', OWNER, ...options], {
         cwd: '/',
         ...this.#user
       })

@@ -7,6 +7,7 @@ import { Client } from 'pg'
 import t from 'tap'
 import { PostgresServer } from './postgres.ts'
 import { RedisServer } from './redis.ts'
+import { describeServers, readStackRecord, startServices, stopServices } from './services.ts'
 
 /** Closed to other users, so PostgreSQL's data must find itself another place when root runs this. */
 const folder = mkdtempSync(join(tmpdir(), 'tokenmeter-services-'))
@@ -103,3 +104,35 @@ t.test('a server that cannot start says why and leaves no process', async (t) =>
   await t.rejects(broken.start(), /no-such-option/)
   t.equal(broken.pid, null)
 })
+
+t.test('services that run already are used, and left running by those who only found them', async (t) => {
+  for (const name of ['KAFKA_BROKERS', 'REDIS_URL', 'DATABASE_URL', 'CLICKHOUSE_URL']) delete process.env[name]
+  const folder = mkdtempSync(join(tmpdir(), 'tokenmeter-stack-'))
+  t.teardown(async () => {
+    await stopServices({ folder, wipe: true })
+    rmSync(folder, { recursive: true, force: true })
+  })
+  const first = await startServices({ folder, mayUseDocker: false })
+  const record = readStackRecord(folder)
+  t.equal(first.startedHere, true)
+  t.same(record?.urls, first.urls)
+
+  const second = await startServices({ folder, mayUseDocker: false })
+  t.equal(second.startedHere, false)
+  t.same(second.urls, first.urls)
+  await second.stop()
+  t.same(readStackRecord(folder), record, 'the record stands')
+  t.same(await findDown(folder), [], 'and everything answers')
+
+  await first.stop()
+  t.equal(readStackRecord(folder), null)
+  t.same((await findDown(folder)).sort(), ['clickhouse', 'kafka', 'postgres', 'redis'])
+})
+
+async function findDown(folder: string): Promise<string[]> {
+  const down: string[] = []
+  for (const server of Object.values(describeServers(folder))) {
+    if (!(await server.answers(5_000))) down.push(server.name)
+  }
+  return down
+}

@@ -40,6 +40,8 @@ export interface RunningServices {
 export interface StartOptions {
   /** Data, logs and records; `.stack` of the project unless told otherwise. */
   folder?: string
+  /** False asks no Docker engine. */
+  mayUseDocker?: boolean
   onProgress?: (line: string) => void
 }
 
@@ -62,7 +64,7 @@ export function stackFolder(): string {
 }
 
 export async function startServices(options: StartOptions = {}): Promise<RunningServices> {
-  const { folder = stackFolder(), onProgress = ignore } = options
+  const { folder = stackFolder(), mayUseDocker = true, onProgress = ignore } = options
   const given = readUrlsFromEnvironment()
   if (given !== null) {
     onProgress('services: given by the environment')
@@ -70,7 +72,7 @@ export async function startServices(options: StartOptions = {}): Promise<Running
   }
   const unlock = await lockFolder(folder, onProgress)
   try {
-    const inDocker = isDockerAvailable() ? await tryDocker(folder, onProgress) : null
+    const inDocker = mayUseDocker && isDockerAvailable() ? await tryDocker(folder, onProgress) : null
     return inDocker ?? (await startOnThisMachine(folder, onProgress))
   } finally {
     unlock()
@@ -125,6 +127,7 @@ async function startOnThisMachine(folder: string, onProgress: (line: string) => 
   const results = await Promise.allSettled(all.map((server) => startOne(server, onProgress)))
   const started = all.filter((server) => server.startedHere)
   const stop = async (): Promise<void> => {
+    if (started.length === 0) return
     await Promise.all(started.map((server) => server.stop()))
     rmSync(join(folder, 'stack.json'), { force: true })
   }
@@ -164,7 +167,7 @@ async function tryDocker(folder: string, onProgress: (line: string) => void): Pr
 
 async function startInDocker(folder: string, onProgress: (line: string) => void): Promise<RunningServices> {
   const earlier = readStackRecord(folder)
-  if (earlier?.provider === 'docker' && isRunningInDocker()) {
+  if (earlier?.provider === 'docker' && isRunningInDocker(folder)) {
     onProgress('services: already up in Docker')
     return { urls: earlier.urls, startedHere: false, stop: leaveRunning }
   }

@@ -30,7 +30,8 @@ const { values } = parseArgs({
 
 const firstSeed = readCount('first-seed', values['first-seed'], 0)
 const seeds = readCount('seeds', values.seeds, 1)
-const untilFailures = values['until-failures'] === undefined ? null : readCount('until-failures', values['until-failures'], 1)
+const untilFailures =
+  values['until-failures'] === undefined ? null : readCount('until-failures', values['until-failures'], 1)
 const defect = values.defect ?? null
 const progress = createProgress()
 const startedAt = performance.now()
@@ -39,7 +40,10 @@ const failed: Result[] = []
 const workers: ChildProcess[] = []
 
 const folder = mkdtempSync(join(tmpdir(), 'tokenmeter-simulate-'))
-const ticker = setInterval(() => progress(`${results.length} of ${seeds} histories, ${failed.length} wrong`), PROGRESS_MS)
+const ticker = setInterval(
+  () => progress(`${results.length} of ${seeds} histories, ${failed.length} wrong`),
+  PROGRESS_MS
+)
 try {
   const count = Math.min(WORKERS, seeds)
   await Promise.all(Array.from({ length: count }, (_, i) => runWorker(i, count)))
@@ -63,7 +67,14 @@ async function runWorker(index: number, count: number): Promise<void> {
     const worker = fork(join(import.meta.dirname, '..', 'test', 'simulate', 'worker.ts'))
     workers.push(worker)
     worker.on('message', take)
-    const order: Order = { socket, defect, firstSeed: firstSeed + index, stride: count, endSeed: firstSeed + seeds, tells: values.tell }
+    const order: Order = {
+      socket,
+      defect,
+      firstSeed: firstSeed + index,
+      stride: count,
+      endSeed: firstSeed + seeds,
+      tells: values.tell
+    }
     worker.send(order)
     await new Promise<void>((resolve, reject) => {
       worker.once('error', reject)
@@ -79,7 +90,15 @@ async function runWorker(index: number, count: number): Promise<void> {
 
 /** Hashes stay lists however long, so that their order is that of insertion and a seed replays on any server. */
 function startRedis(socket: string): ChildProcess {
-  const settings = { port: '0', unixsocket: socket, save: '', appendonly: 'no', dir: folder, 'hash-max-listpack-entries': '100000', 'hash-max-listpack-value': '1000000' }
+  const settings = {
+    port: '0',
+    unixsocket: socket,
+    save: '',
+    appendonly: 'no',
+    dir: folder,
+    'hash-max-listpack-entries': '100000',
+    'hash-max-listpack-value': '1000000'
+  }
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
   return spawn(findProgram('redis-server'), args, { stdio: ['ignore', 'ignore', 'inherit'] })
 }
@@ -101,7 +120,9 @@ function report(): void {
   for (const { seed, wrong } of failed.slice(0, SHOWN_FAILURES)) {
     console.log(`seed ${seed}:`)
     for (const reason of wrong.slice(0, SHOWN_REASONS)) console.log(`  ${reason}`)
-    console.log(`  again: npm run test:simulate -- --first-seed ${seed} --seeds 1${defect === null ? '' : ` --defect ${defect}`} [--tell]`)
+    console.log(
+      `  again: npm run test:simulate -- --first-seed ${seed} --seeds 1${defect === null ? '' : ` --defect ${defect}`} [--tell]`
+    )
   }
   const speed = (results.length / seconds).toFixed(1)
   progress(`${seconds.toFixed(1)} s, ${speed} histories/s`)

@@ -3,10 +3,14 @@
 -- A customer has at most one open cut: a new one takes over what an older one still waits for, so that nothing is added twice.
 -- KEYS    1 state, 2 limits, 3 used, 4 holds, 5 cuts
 -- ARGV    1 build, 2 now (ms) or '', 3 limits (JSON) or '' to recount: the limits stay and every counter begins again,
---         4 how far ahead of its arrival an event may be (ms), 5 customer
+--         4 how far ahead of its arrival an event may be (ms), 5 customer, 6 generation of the repairer or ''
 -- Returns {'refused', why} or {'ok', 'set'|'older'}
-local refused = refusal(KEYS[1], ARGV[1], '')
-if refused then return { 'refused', refused } end
+if ARGV[6] ~= '' then
+  if not repairs(KEYS[1], ARGV[6]) then return { 'refused', 'overtaken' } end
+else
+  local refused = refusal(KEYS[1], ARGV[1], '')
+  if refused then return { 'refused', refused } end
+end
 local state, used, holds, cuts = KEYS[1], KEYS[3], KEYS[4], KEYS[5]
 local recount = ARGV[3] == ''
 local stored = load_limits(KEYS[2])

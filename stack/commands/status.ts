@@ -18,7 +18,7 @@ if (statuses.some(({ state }) => state === 'down')) process.exitCode = 1
 
 async function readStatuses(): Promise<ServiceStatus[]> {
   const record = readStackRecord(stackFolder())
-  const runningInDocker = record?.provider === 'docker' ? listRunningInDocker() : []
+  const runningInDocker = record?.provider === 'docker' ? listRunningInDocker(stackFolder()) : []
   return Promise.all(
     Object.values(describeServers(stackFolder())).map(async (server): Promise<ServiceStatus> => {
       const { name, pid } = server

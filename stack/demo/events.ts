@@ -81,14 +81,17 @@ export async function* demoRecords(
   let index = 0
   for await (const call of calls) {
     index++
-    const record = eventOf(call, `call-${index}`, random)
+    const isContradicted = index % CONFLICT_EVERY === 0
+    const made = eventOf(call, `call-${index}`, random)
+    // On the way that the contradiction takes after it, so that the true one is first.
+    const record: DemoRecord = isContradicted ? { ...made, way: 'structured' } : made
     count(account, record, call)
     yield sent(account, record)
     if (random.next() < DUPLICATE_SHARE) {
       account.duplicates++
       yield sent(account, { ...record, way: wayOf(random) })
     }
-    if (index % CONFLICT_EVERY === 0) {
+    if (isContradicted) {
       account.conflicts++
       yield sent(account, contradictionOf(record))
     }

@@ -21,6 +21,6 @@ export class Random {
 
   /** In [0, below), small ones far more often: rank r about as often as 1 / (r + 1). */
   skewed(below: number): number {
-    return Math.min(below - 1, Math.floor(below ** this.next()) - 1)
+    return Math.floor((below + 1) ** this.next()) - 1
   }
 }

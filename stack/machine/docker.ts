@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { projectFolder } from './native-server.ts'
@@ -55,24 +56,27 @@ function portsFile(folder: string): string {
 }
 
 /** Whether all four services that an earlier run started are still up. */
-export function isRunningInDocker(): boolean {
-  const running = listRunningInDocker()
+export function isRunningInDocker(folder: string): boolean {
+  const running = listRunningInDocker(folder)
   return SERVICES.every((service) => running.includes(service))
 }
 
-export function listRunningInDocker(): string[] {
-  const { stdout } = spawnSync('docker', ['compose', 'ps', '--services', '--status', 'running'], {
-    cwd: projectFolder(),
-    encoding: 'utf8'
-  })
+export function listRunningInDocker(folder: string): string[] {
+  const args = [...composeArguments(folder), 'ps', '--services', '--status', 'running']
+  const { stdout } = spawnSync('docker', args, { cwd: projectFolder(), encoding: 'utf8' })
   return stdout.split('\n').filter((name) => name !== '')
 }
 
 function compose(folder: string, args: readonly string[]): void {
-  const files = ['-f', 'docker-compose.yml', '-f', portsFile(folder)]
-  const { status } = spawnSync('docker', ['compose', ...files, ...args], {
+  const { status } = spawnSync('docker', [...composeArguments(folder), ...args], {
     cwd: projectFolder(),
     stdio: ['ignore', 2, 2]
   })
   if (status !== 0) throw new Error(`docker compose ${args.join(' ')} ended with ${status}; its output is above`)
+}
+
+/** A project of its own for each folder: what is wiped here is never what someone brought up by `docker compose up`. */
+function composeArguments(folder: string): string[] {
+  const mark = createHash('sha256').update(folder).digest('hex').slice(0, 8)
+  return ['compose', '-p', `tokenmeter-${mark}`, '-f', 'docker-compose.yml', '-f', portsFile(folder)]
 }

@@ -163,6 +163,12 @@ export function simulatedLedgerRepair(process: SimulatedProcess, postgres: Postg
     raiseGeneration: (shard, from) => process.call(`raise ${shard} from ${from}`, () => postgres.raiseGeneration(shard, from)),
     cursors: () => process.call('cursors', () => postgres.partitions.map(({ position }) => position.cursor)),
     uncounted: (partition, from, to) => process.call('uncounted', () => uncountedIn(postgres, partition, { from, to })),
+    limits: (after) =>
+      process.call(`limits after ${after}`, () => {
+        const all = [...postgres.limits.values()].map(({ limits }) => limits).filter(({ customerId }) => customerId > after)
+        const limits = all.sort((a, b) => (a.customerId < b.customerId ? -1 : 1)).slice(0, CHUNK_CUSTOMERS)
+        return { limits, next: all.length > CHUNK_CUSTOMERS ? (limits.at(-1)?.customerId ?? null) : null }
+      }),
     customers: (after, sinceQuarter) =>
       process.call(`customers after ${after}`, () => {
         const ids = postgres.customerIds().filter((id) => id > after)

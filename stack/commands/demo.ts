@@ -1,0 +1,185 @@
+/**
+ * `npm run demo [-- --events N | --trace FILE] [--json]`: brings everything up, meters an hour of real traffic (or N made
+ * events) with repeats, contradictions, late and broken records in it, kills the meter consumer on the way, and shows that
+ * nothing was lost or counted twice. Exit code 1 when something was.
+ */
+import { createWriteStream, mkdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { SingleBar } from 'cli-progress'
+import { Command } from 'commander'
+import type { UncountedReason } from '../../domain/tokens/usage-event.ts'
+import { createKafka } from '../../ingest/kafka-client.ts'
+import { reconcileStores } from '../../ingest/reconcile-command.ts'
+import { createLogger } from '../../monitoring/logger.ts'
+import { Database } from '../../sql/connect.ts'
+import { PostgresLedgerReport } from '../../sql/ledger-report.ts'
+import { makeCalls, readTrace } from '../demo/calls.ts'
+import { awaitDrained } from '../demo/drain.ts'
+import { type Account, demoRecords, newAccount } from '../demo/events.ts'
+import { type Installation, makeInstallation } from '../demo/installation.ts'
+import { LIMITED_CUSTOMERS, setLimits } from '../demo/limits.ts'
+import { QuotaProbe } from '../demo/probe.ts'
+import { Random } from '../demo/random.ts'
+import { sendAll } from '../demo/send.ts'
+import { type DemoResult, toJson, toPage } from '../demo/summary.ts'
+import { driftOf, findFaults } from '../demo/verdict.ts'
+import { projectFolder } from '../machine/native-server.ts'
+import { createProgress } from '../machine/progress.ts'
+import { planProcesses } from '../processes.ts'
+import { stackFolder, startServices } from '../services.ts'
+import { Supervisor } from '../supervisor.ts'
+import { createProcessLog } from './process-log.ts'
+
+const TRACE = join(projectFolder(), 'bench/traces/azure-llm-inference-2023-conversation.csv')
+const SEED = 20_231_116
+
+interface Choice {
+  readonly events?: number
+  readonly trace: string
+  readonly json?: boolean
+}
+
+const choice = new Command('demo')
+  .option('--events <number>', 'so many made events instead of a trace', (text) => {
+    if (!/^[1-9]\d{0,8}$/.test(text)) throw new Error(`--events ${text}: not a number of events from 1 to 999999999`)
+    return Number(text)
+  })
+  .option('--trace <file>', 'a CSV with TIMESTAMP, ContextTokens, GeneratedTokens', TRACE)
+  .option('--json', 'print one JSON object at the end')
+  .parse()
+  .opts<Choice>()
+const progress = createProgress()
+const services = await startServices({ onProgress: progress })
+try {
+  const installation = await makeInstallation(services.urls)
+  try {
+    const result = await runDemo(installation)
+    console.log(choice.json ? JSON.stringify(toJson(result)) : toPage(result))
+    process.exitCode = result.faults.length > 0 || result.drift !== 0n ? 1 : 0
+  } finally {
+    await installation.remove()
+  }
+} finally {
+  await services.stop()
+}
+
+async function runDemo(installation: Installation): Promise<DemoResult> {
+  const { definitions, apiUrl, apiKey } = await planProcesses(services.urls, installation.environment)
+  if (apiKey === null) throw new Error('API_KEYS is set, so the demo has no key of its own: unset it')
+  const names = definitions.map(({ name }) => name)
+  const say = createProcessLog(names, (text) => process.stderr.write(text))
+  const logFile = join(stackFolder(), 'logs', 'demo.log')
+  mkdirSync(dirname(logFile), { recursive: true })
+  const keep = createWriteStream(logFile)
+  const log = createProcessLog(names, (text) => keep.write(text))
+  const supervisor = new Supervisor({
+    definitions,
+    onLine: (name, line) => {
+      log(name, line)
+      if (!line.startsWith('{') || /"level":"(error|fatal)"/.test(line)) say(name, line)
+    }
+  })
+  try {
+    for (const { name } of definitions) supervisor.start(name)
+    await Promise.all(definitions.map(({ name }) => supervisor.waitReady(name)))
+    progress(`meter, analytics and API run; API ${apiUrl}`)
+    await setLimits(apiUrl, apiKey)
+    progress(`${LIMITED_CUSTOMERS} customers have limits`)
+    return await meterTraffic({ installation, supervisor, apiUrl, apiKey })
+  } finally {
+    await supervisor.stopAll()
+    keep.end()
+  }
+}
+
+interface Run {
+  readonly installation: Installation
+  readonly supervisor: Supervisor
+  readonly apiUrl: string
+  readonly apiKey: string
+}
+
+async function meterTraffic(run: Run): Promise<DemoResult> {
+  const { installation, supervisor, apiUrl, apiKey } = run
+  const { KAFKA_BROKERS = '', DATABASE_URL = '' } = installation.environment
+  const logger = createLogger({ name: 'demo', level: 'error' })
+  const kafka = createKafka({ brokers: KAFKA_BROKERS.split(','), clientId: 'demo' }, logger)
+  const producer = kafka.producer({ allowAutoTopicCreation: false })
+  const admin = kafka.admin()
+  const database = new Database({ databaseUrl: DATABASE_URL, applicationName: 'tokenmeter-demo', connectionsMax: 2 })
+  await Promise.all([producer.connect(), admin.connect()])
+  const account = newAccount()
+  const random = new Random(SEED)
+  const now = Date.now()
+  const calls = choice.events === undefined ? await readTrace(choice.trace, now) : makeCalls(choice.events, now, random)
+  const expected = choice.events ?? (Array.isArray(calls) ? calls.length : 0)
+  const bar = progressBar(expected)
+  const probe = new QuotaProbe({ apiUrl, apiKey, limited: LIMITED_CUSTOMERS })
+  let killed = 0
+  let repeatsInBatch = 0
+  const startedAt = performance.now()
+  try {
+    probe.start()
+    repeatsInBatch = await sendAll(demoRecords(calls, random, account), {
+      producer,
+      topic: installation.usageTopic,
+      apiUrl,
+      apiKey,
+      onSent: (records) => {
+        bar.update(records / 2)
+        if (killed > 0 || records < expected / 2) return
+        killed++
+        supervisor.kill('meter', 'SIGKILL')
+      }
+    })
+    progress(`${account.sent} records sent, the meter consumer killed ${killed} time on the way`)
+    await awaitDrained({
+      admin,
+      topic: installation.usageTopic,
+      database,
+      onProgress: (done, all) => bar.update((all + done) / 2)
+    })
+  } finally {
+    bar.stop()
+  }
+  const seconds = (performance.now() - startedAt) / 1_000
+  const probed = await probe.stop()
+  const peakMemoryMiB = peakMemory(supervisor)
+  progress('everything counted; reconciling')
+  const result = await judge({ account, repeatsInBatch }, installation, new PostgresLedgerReport(database))
+  await Promise.all([producer.disconnect(), admin.disconnect(), database.close()])
+  return { ...result, account, killed, seconds, probe: probed, peakMemoryMiB }
+}
+
+async function judge(
+  { account, repeatsInBatch }: { account: Account; repeatsInBatch: number },
+  installation: Installation,
+  report: PostgresLedgerReport
+) {
+  const reconciliation = await reconcileStores({ ...process.env, ...installation.environment })
+  const uncounted = await report.countUncounted()
+  const { events } = await report.totals()
+  const byModel = await report.tokensByModel()
+  const faults = findFaults(account, { accepted: Number(events), repeatsInBatch, uncounted, byModel }, reconciliation)
+  const isLetter = ([reason]: [UncountedReason, number]): boolean => reason !== 'duplicate'
+  const deadLettered = [...uncounted].filter(isLetter).reduce((sum, [, count]) => sum + count, 0)
+  return { reconciliation, uncounted, deadLettered, drift: driftOf(account, reconciliation), faults }
+}
+
+/** On a terminal only: half of the way is sending, half is counting. */
+function progressBar(records: number): Pick<SingleBar, 'update' | 'stop'> {
+  if (process.stderr.isTTY !== true) return { update: () => undefined, stop: () => undefined }
+  const bar = new SingleBar({ format: '  {bar} {percentage}% {value} of {total} records', stream: process.stderr })
+  bar.start(records, 0)
+  return bar
+}
+
+/** Most memory (MiB) that each process held at any time, as the kernel kept it. */
+function peakMemory(supervisor: Supervisor): Record<string, number> {
+  const peaks: Record<string, number> = {}
+  for (const name of supervisor.names) {
+    const status = readFileSync(`/proc/${supervisor.pidOf(name)}/status`, 'utf8')
+    peaks[name] = Math.round(Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1_024)
+  }
+  return peaks
+}

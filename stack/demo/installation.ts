@@ -1,0 +1,66 @@
+/** An installation of the demo's own on the running services, gone when it ends: its counts are the demo's alone. */
+import { randomBytes } from 'node:crypto'
+import { connectClickHouse } from '../../clickhouse/connect.ts'
+import { createKafka } from '../../ingest/kafka-client.ts'
+import { connectRedis } from '../../meter/connect.ts'
+import { createLogger } from '../../monitoring/logger.ts'
+import { Database } from '../../sql/connect.ts'
+import type { ServiceUrls } from '../services.ts'
+
+export interface Installation {
+  /** For the environment of every process. */
+  readonly environment: Readonly<Record<string, string>>
+  readonly usageTopic: string
+  /** Drops topics, groups, databases and keys. */
+  remove(): Promise<void>
+}
+
+/** Small, so that a killed consumer's partitions move within seconds. The broker of the stack allows it. */
+const SESSION_TIMEOUT_MS = 2_000
+
+export async function makeInstallation(urls: ServiceUrls): Promise<Installation> {
+  const name = `demo_${randomBytes(4).toString('hex')}`
+  const server = new Database({ databaseUrl: urls.DATABASE_URL, applicationName: 'tokenmeter-demo', connectionsMax: 2 })
+  await server.query('make the database of the demo', { text: `create database ${name}` })
+  const databaseUrl = new URL(urls.DATABASE_URL)
+  databaseUrl.pathname = `/${name}`
+  const environment = {
+    ...urls,
+    DATABASE_URL: databaseUrl.href,
+    CLICKHOUSE_DATABASE: name,
+    USAGE_TOPIC: `${name}-usage`,
+    DEAD_LETTER_TOPIC: `${name}-dead-letters`,
+    KAFKA_GROUP_PREFIX: name,
+    METER_KEY_PREFIX: name,
+    KAFKA_SESSION_TIMEOUT_MS: String(SESSION_TIMEOUT_MS)
+  }
+  return { environment, usageTopic: environment.USAGE_TOPIC, remove: () => remove(urls, environment, server) }
+}
+
+async function remove(
+  urls: ServiceUrls,
+  environment: Readonly<Record<string, string>>,
+  server: Database
+): Promise<void> {
+  const { CLICKHOUSE_DATABASE: name = '', USAGE_TOPIC: usage = '', DEAD_LETTER_TOPIC: letters = '' } = environment
+  const admin = createKafka(
+    { brokers: urls.KAFKA_BROKERS.split(','), clientId: name },
+    createLogger({ name, level: 'fatal' })
+  ).admin()
+  await admin.connect()
+  await admin.deleteTopics({ topics: [usage, letters] })
+  await admin.deleteGroups([`${name}-meter`, `${name}-analytics`])
+  await admin.disconnect()
+  await server.query('drop the database of the demo', { text: `drop database ${name} with (force)` })
+  await server.close()
+  const clickhouse = connectClickHouse({ url: urls.CLICKHOUSE_URL, database: 'default' })
+  await clickhouse.command({ query: `drop database if exists ${name}` })
+  await clickhouse.close()
+  const redis = connectRedis({ url: urls.REDIS_URL, commandTimeoutMs: 5_000, autoPipelining: false })
+  if ('scanStream' in redis) {
+    for await (const keys of redis.scanStream({ match: `${name}:*`, count: 1_000 })) {
+      if (Array.isArray(keys) && keys.length > 0) await redis.unlink(...keys.map(String))
+    }
+  }
+  redis.disconnect()
+}
