@@ -144,7 +144,7 @@ async function startMeter(): Promise<void> {
     ledger: crashing('ledger', new PostgresUsageLedger(database, config.METER_SHARDS)),
     deadLetters: crashing('dead-letters', letters),
     decode,
-    repair: (shard: number, generation: number) => repairShard(shard, generation, repair)
+    repair: oncePerShard((shard, generation) => repairShard(shard, generation, repair))
   }
 
   // ---- drivers
@@ -159,6 +159,18 @@ async function startMeter(): Promise<void> {
   })
   shutdown.add('meter consumer', () => running.stop())
   checks.redis = () => redis.ping()
+}
+
+/** The partitions of one process find a shard unusable at the same moment: they wait for one repair. */
+function oncePerShard(
+  act: (shard: number, generation: number) => Promise<void>
+): (shard: number, generation: number) => Promise<void> {
+  const running = new Map<number, Promise<void>>()
+  return async (shard, generation) => {
+    const repair = running.get(shard) ?? act(shard, generation).finally(() => running.delete(shard))
+    running.set(shard, repair)
+    await repair
+  }
 }
 
 async function startAnalytics(): Promise<void> {

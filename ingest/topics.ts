@@ -1,5 +1,5 @@
 /** The topics: how they are made, and what must be true of one that someone else made. */
-import kafkajs, { type Admin, type Kafka } from 'kafkajs'
+import kafkajs, { type Admin, type ITopicMetadata, type Kafka } from 'kafkajs'
 import { translateKafkaError } from './kafka-client.ts'
 
 // A CommonJS module whose constants Node's import can't see by name.
@@ -125,9 +125,10 @@ export async function ensureTopics(kafka: Kafka, plans: readonly TopicPlan[]): P
     const present = new Set(await admin.listTopics())
     const missing = plans.filter(({ name }) => !present.has(name))
     if (missing.length > 0) await makeTopics(admin, missing)
+    const partitions = await awaitLeaders(admin, plans)
     const faults = await findFaults(admin, plans)
     if (faults.length > 0) throw new Error(`the topics are not as they must be: ${faults.join('; ')}`)
-    return await awaitLeaders(admin, plans)
+    return partitions
   } catch (error) {
     throw translateKafkaError(error, `prepare the topics ${plans.map(({ name }) => name).join(', ')}`)
   } finally {
@@ -170,10 +171,17 @@ async function findFaults(admin: Admin, plans: readonly TopicPlan[]): Promise<re
 async function awaitLeaders(admin: Admin, plans: readonly TopicPlan[]): Promise<ReadonlyMap<string, number>> {
   const deadline = Date.now() + LEADERS_TIMEOUT_MS
   for (;;) {
-    const { topics } = await admin.fetchTopicMetadata({ topics: plans.map(({ name }) => name) })
-    const leaderless = topics.filter(({ partitions }) => partitions.some(({ leader }) => leader < 0))
+    const present = new Set(await admin.listTopics())
+    const known = plans.map(({ name }) => name).filter((name) => present.has(name))
+    // A topic that another process is just making is listed before it is whole.
+    const { topics } = await admin.fetchTopicMetadata({ topics: known })
+    const leaderless = plans.filter(({ name }) => !isWhole(topics.find((topic) => topic.name === name)))
     if (leaderless.length === 0) return new Map(topics.map(({ name, partitions }) => [name, partitions.length]))
     if (Date.now() > deadline) throw new Error(`no leader yet for ${leaderless.map(({ name }) => name).join(', ')}`)
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
+}
+
+function isWhole(topic: ITopicMetadata | undefined): boolean {
+  return topic !== undefined && topic.partitions.length > 0 && topic.partitions.every(({ leader }) => leader >= 0)
 }

@@ -118,28 +118,63 @@ t.test('opening in mid-stream forgets what was fetched and begins again at the o
   t.same(offsets, range(0, 2_000))
 })
 
-t.test('a tick says since when the log is drained, and null while it is not', async (t) => {
-  const topic = await freshTopic(t)
-  const ticks: { position: number; drainedAt: number | null }[] = []
-  await consume(t, topic, {
-    loop: async (_, source) => {
-      await source.open(0, null)
-      let position = 0
-      for (;;) {
-        const work = await source.next()
-        if (work.kind === 'stop') return
-        if (work.kind === 'batch') position = work.batch.to
-        else ticks.push({ position, drainedAt: work.drainedAt })
-      }
+interface Tick {
+  readonly position: number
+  readonly drainedAt: number | null
+}
+
+/** Reads from the start and notes at each tick how far it is. */
+function noteTicks(ticks: Tick[]): PartitionsOptions['loop'] {
+  return async (_, source) => {
+    await source.open(0, null)
+    let position = 0
+    for (;;) {
+      const work = await source.next()
+      if (work.kind === 'stop') return
+      if (work.kind === 'batch') position = work.batch.to
+      else ticks.push({ position, drainedAt: work.drainedAt })
     }
-  })
-  await until('a drained empty log', () => ticks.some(({ drainedAt }) => drainedAt !== null))
+  }
+}
+
+t.test('a tick says up to when the log is drained, and never so while a record of then was not given', async (t) => {
+  const topic = await freshTopic(t)
+  await topic.send(numbered(5_000))
+  const ticks: Tick[] = []
+  // Ticks much faster than fetches: the inbox is often empty while the log is not.
+  await consume(t, topic, { flushIntervalMs: 1, loop: noteTicks(ticks) })
+  await until('a drained log', () => ticks.some(({ drainedAt }) => drainedAt !== null))
+  t.ok(ticks.some(({ position }) => position > 0 && position < 5_000))
+  t.same(
+    ticks.filter(({ position, drainedAt }) => drainedAt !== null && position < 5_000),
+    []
+  )
   await topic.send(numbered(100))
   const sentAt = Date.now()
-  await until('a drained log', () => ticks.some(({ drainedAt }) => drainedAt !== null && drainedAt > sentAt))
-  const early = ticks.filter(({ position, drainedAt }) => drainedAt !== null && drainedAt > sentAt && position < 100)
-  t.same(early, [], 'never said to be drained up to a time after the records before they were given')
+  await until('it to be drained again', () => ticks.some(({ drainedAt }) => drainedAt !== null && drainedAt > sentAt))
+  const early = ticks.filter(({ position, drainedAt }) => drainedAt !== null && drainedAt > sentAt && position < 5_100)
+  t.same(early, [])
 })
+
+t.test(
+  'a transaction that stays open does not keep the log from being drained, its records come when it ends',
+  async (t) => {
+    const topic = await freshTopic(t)
+    await topic.send(numbered(10))
+    const producer = topic.kafka.producer({ transactionalId: topic.topic, maxInFlightRequests: 1, idempotent: true })
+    await producer.connect()
+    t.teardown(() => producer.disconnect())
+    const transaction = await producer.transaction()
+    await transaction.send({ topic: topic.topic, messages: numbered(5) })
+    const ticks: Tick[] = []
+    await consume(t, topic, { loop: noteTicks(ticks) })
+    await until('a drained log', () => ticks.some(({ drainedAt }) => drainedAt !== null))
+    t.ok(ticks.every(({ position }) => position <= 10))
+    await transaction.commit()
+    // Behind the marker of the commit, at 15, which is no record.
+    await until('its records', () => ticks.some(({ position, drainedAt }) => position === 16 && drainedAt !== null))
+  }
+)
 
 t.test('two members share the partitions, and each record reaches a loop that begins at its cursor', async (t) => {
   const topic = await freshTopic(t, 4)

@@ -4,6 +4,7 @@
  * dashboards, and a member that lost a partition without knowing is fenced by the stores, not here. So a rebalance only
  * stops the loops of partitions that went elsewhere and starts those of partitions that came.
  */
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Kafka } from 'kafkajs'
 import { RetryableError } from '../domain/errors.ts'
 import type { PartitionSource } from '../domain/ports.ts'
@@ -37,6 +38,7 @@ export interface RunningPartitions {
 const SESSION_TIMEOUT_MS = 10_000
 const FLUSH_INTERVAL_MS = 1_000
 const COMMIT_INTERVAL_MS = 1_000
+const LAST_COMMIT_MS = 2_000
 const RESTART_MS_MIN = 200
 const RESTART_MS_MAX = 5_000
 
@@ -96,7 +98,8 @@ class PartitionLoops implements RunningPartitions {
     // Heartbeats go on while the loops flush: the group takes the partitions away when we leave, not before.
     for (const { source } of this.#loops.values()) source.stop()
     await Promise.all([...this.#loops.values()].map(({ done }) => done))
-    await this.#commit()
+    // A broker that is away would be asked for half a minute, for a figure on a dashboard.
+    await Promise.race([this.#commit(), delay(LAST_COMMIT_MS, undefined, { ref: false })])
     await this.#fetcher.stop()
   }
 

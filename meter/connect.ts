@@ -33,6 +33,8 @@ export function connectRedis(options: RedisOptions): MeterRedis {
       ? new Cluster(urls, {
           redisOptions: { connectTimeout: CONNECT_TIMEOUT_MS, commandTimeout: options.commandTimeoutMs },
           enableAutoPipelining: options.autoPipelining,
+          // Without a node that answers, its queue would grow without bound and run long after its callers gave up.
+          enableOfflineQueue: false,
           clusterRetryStrategy: retryStrategy,
           scripts: shared.scripts
         })
@@ -51,6 +53,24 @@ const RETRYABLE_REPLY =
   /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|OOM|MISCONF|BUSY|NOREPLICAS|UNBLOCKED|MOVED|ASK)\b/
 const RETRYABLE_FAILURE =
   /Connection is closed|Command timed out|max retries|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|Stream isn't writeable|Cluster isn't|None of startup nodes|Failed to refresh slots|All nodes failed/i
+
+/**
+ * What Redis answers; rejects as retryable when it is away. A cluster whose commands are pooled waits for a node to come back
+ * however long that takes, so there the time-out is kept here.
+ */
+export async function answerOf<T>(redis: MeterRedis, answer: Promise<T>): Promise<T> {
+  const timeoutMs = redis instanceof Cluster ? redis.options.redisOptions?.commandTimeout : undefined
+  const timer = Promise.withResolvers<never>()
+  const timeout =
+    timeoutMs === undefined ? undefined : setTimeout(() => timer.reject(new Error('Command timed out')), timeoutMs)
+  try {
+    return await (timeout === undefined ? answer : Promise.race([answer, timer.promise]))
+  } catch (error) {
+    throw asRetryable(error)
+  } finally {
+    clearTimeout(timeout)
+  }
+}
 
 /** Redis away, slow, loading or full: the same call may be made again. Anything else is a defect and passes as it is. */
 export function asRetryable(error: unknown): unknown {

@@ -9,7 +9,7 @@ import type {
   ShardPosition,
   Verdict
 } from '../domain/ports.ts'
-import { asRetryable } from './connect.ts'
+import { answerOf } from './connect.ts'
 import { decodeCuts, wordsOf } from './decode-cut.ts'
 import { markGenerationOf } from './mark.ts'
 import { packBatch, packedArguments } from './pack-batch.ts'
@@ -122,19 +122,16 @@ export class RedisConsumerMeter implements ConsumerMeter {
     const { markBuckets, markGenerationMs } = this.#shards.installation
     const keepFrom = markGenerationOf(seen.leastCountedUpTo, markGenerationMs) - 1
     if (seen.marksFrom === 0 || keepFrom <= seen.marksFrom) return
+    const { redis } = this.#shards
     const build = await this.#shards.refresh(shard)
     const keys = this.#shards.keys(shard, build)
-    try {
-      for (let generation = seen.marksFrom; generation < keepFrom; generation++) {
-        for (let bucket = 0; bucket < markBuckets; bucket += KEYS_PER_UNLINK) {
-          const some = Math.min(KEYS_PER_UNLINK, markBuckets - bucket)
-          await this.#shards.redis.unlink(Array.from({ length: some }, (_, i) => keys.mark(generation, bucket + i)))
-        }
+    for (let generation = seen.marksFrom; generation < keepFrom; generation++) {
+      for (let bucket = 0; bucket < markBuckets; bucket += KEYS_PER_UNLINK) {
+        const some = Math.min(KEYS_PER_UNLINK, markBuckets - bucket)
+        await answerOf(redis, redis.unlink(Array.from({ length: some }, (_, i) => keys.mark(generation, bucket + i))))
       }
-      await this.#shards.redis.hset(keys.state, 'marksFrom', keepFrom)
-    } catch (error) {
-      throw asRetryable(error)
     }
+    await answerOf(redis, redis.hset(keys.state, 'marksFrom', keepFrom))
   }
 }
 

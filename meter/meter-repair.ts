@@ -3,7 +3,7 @@
 import { Cluster } from 'ioredis'
 import type { BuiltCustomer, MeteredEvent, MeterRepair, Refusable, RollForward } from '../domain/ports.ts'
 import type { CompiledLimits, CustomerLimits } from '../domain/tokens/limit.ts'
-import { asRetryable } from './connect.ts'
+import { answerOf, asRetryable } from './connect.ts'
 import { amountAsList } from './consumer-meter.ts'
 import { wordsOf } from './decode-cut.ts'
 import { MARK_FINGERPRINT_BYTES, MARK_ID_BYTES, markGenerationOf, markOf } from './mark.ts'
@@ -152,7 +152,7 @@ export class RedisMeterRepair implements MeterRepair {
   /** Cuts that were open have missed their moment: they begin again at the cursors as they stand now. */
   async #cutAgain(shard: number, generation: number, build: string): Promise<boolean> {
     const { redis } = this.#shards
-    const cuts = await translated(redis.hgetall(this.#shards.keys(shard, build).cuts))
+    const cuts = await answerOf(redis, redis.hgetall(this.#shards.keys(shard, build).cuts))
     for (const [id, text] of Object.entries(cuts)) {
       if (!text.startsWith('{')) continue
       const { customerId }: { customerId: string } = JSON.parse(text)
@@ -175,7 +175,7 @@ export class RedisMeterRepair implements MeterRepair {
     for (const node of redis instanceof Cluster ? redis.nodes('master') : [redis]) {
       for await (const found of translatedStream(node.scanStream({ match: keys.everyKeyOfShard(), count: 1000 }))) {
         const old = wordsOf(found).filter((key) => Number(keys.buildOf(key) ?? build) < Number(build))
-        if (old.length > 0) await translated(node.unlink(old))
+        if (old.length > 0) await answerOf(node, node.unlink(old))
       }
     }
   }
@@ -192,14 +192,6 @@ export class RedisMeterRepair implements MeterRepair {
 }
 
 type RepairCall = [name: Parameters<Shards['runBuild']>[2]['name'], call: Parameters<Shards['runBuild']>[2]['call']]
-
-async function translated<T>(answer: Promise<T>): Promise<T> {
-  try {
-    return await answer
-  } catch (error) {
-    throw asRetryable(error)
-  }
-}
 
 async function* translatedStream(stream: AsyncIterable<unknown>): AsyncGenerator<unknown> {
   try {

@@ -43,10 +43,10 @@ const FILES = {
   meterCheck: 'check',
   meterHold: 'hold',
   meterEndHold: 'end-hold',
-  meterBeginRepair: 'begin-repair',
-  meterBuildShard: 'build-shard',
+  meterBeginRepair: 'repair/begin-repair',
+  meterBuildShard: 'repair/build-shard',
   meterOutdatedLimits: 'outdated-limits',
-  meterFinishRepair: 'finish-repair',
+  meterFinishRepair: 'repair/finish-repair',
   meterReadCounters: 'read-counters'
 } as const
 

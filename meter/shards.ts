@@ -3,7 +3,7 @@
  * the keys of another one refuses and names the right one.
  */
 import { shardOf } from '../domain/tokens/shard.ts'
-import { asRetryable } from './connect.ts'
+import { answerOf } from './connect.ts'
 import { ShardKeys } from './keys.ts'
 import { type MeterRedis, runScript, type ScriptName } from './scripts.ts'
 
@@ -77,22 +77,14 @@ export class Shards {
     build: string,
     script: { name: ScriptName; call: ScriptCall }
   ): Promise<readonly unknown[]> {
-    try {
-      return await runScript(this.redis, script.name, script.call(this.keys(shard, build), build))
-    } catch (error) {
-      throw asRetryable(error)
-    }
+    return answerOf(this.redis, runScript(this.redis, script.name, script.call(this.keys(shard, build), build)))
   }
 
   /** Reads which build is in force; empty when the shard has no state. */
   async refresh(shard: number): Promise<string> {
-    try {
-      const build = (await this.redis.hget(this.keys(shard, '').state, 'build')) ?? ''
-      if (build === '') this.#builds.delete(shard)
-      else this.#builds.set(shard, build)
-      return build
-    } catch (error) {
-      throw asRetryable(error)
-    }
+    const build = (await answerOf(this.redis, this.redis.hget(this.keys(shard, '').state, 'build'))) ?? ''
+    if (build === '') this.#builds.delete(shard)
+    else this.#builds.set(shard, build)
+    return build
   }
 }

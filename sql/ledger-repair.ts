@@ -3,8 +3,8 @@
 import type { LedgerCustomer, LedgerRepair } from '../domain/ports.ts'
 import type { CustomerLimits } from '../domain/tokens/limit.ts'
 import type { Database, Run } from './connect.ts'
-import { CUSTOMER_LIMITS_ROW, toCustomerLimits } from './customer-limits-row.ts'
-import { type LedgerColumns, toLedgerRows } from './ledger-rows.ts'
+import { CUSTOMER_LIMITS_ROW, toCustomerLimits } from './encoding/customer-limits-row.ts'
+import { type LedgerColumns, toLedgerRows } from './encoding/ledger-rows.ts'
 import { findUncounted } from './uncounted-offsets.ts'
 
 /** Advisory locks of repairers: this class, the shard. */

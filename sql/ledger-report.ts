@@ -2,8 +2,8 @@
 
 import type { UncountedReason } from '../domain/tokens/usage-event.ts'
 import type { Database } from './connect.ts'
-import { type PoolSums, type TokenSums, toTokenSums } from './ledger-rows.ts'
-import { decodePageKey, encodePageKey } from './page-key.ts'
+import { type PoolSums, type TokenSums, toTokenSums } from './encoding/ledger-rows.ts'
+import { decodePageKey, encodePageKey } from './encoding/page-key.ts'
 
 const QUARTERS_PER_DAY = 96
 const BEFORE_ALL_DAYS: readonly [customerId: string, day: number] = ['', -(2 ** 31)]

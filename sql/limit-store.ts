@@ -5,8 +5,8 @@ import { Type } from 'typebox'
 import type { LimitStore } from '../domain/api-ports.ts'
 import type { CustomerLimits } from '../domain/tokens/limit.ts'
 import type { EntityDatabase } from './connect-slonik.ts'
-import { CUSTOMER_LIMITS_ROW, toCustomerLimits } from './customer-limits-row.ts'
-import { rowParser } from './row-parser.ts'
+import { CUSTOMER_LIMITS_ROW, toCustomerLimits } from './encoding/customer-limits-row.ts'
+import { rowParser } from './encoding/row-parser.ts'
 
 /** Customers that `takeDue` gives out at once, at most. */
 const DUE_MAX = 100

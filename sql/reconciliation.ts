@@ -5,7 +5,7 @@ import type { LedgerRow } from '../domain/ports.ts'
 import { TOKEN_POOLS } from '../domain/tokens/token-pools.ts'
 import type { UsageDay } from '../domain/tokens/usage-day.ts'
 import type { Database, Run } from './connect.ts'
-import { type LedgerColumns, type PoolSums, toLedgerRows, toTokenSums } from './ledger-rows.ts'
+import { type LedgerColumns, type PoolSums, toLedgerRows, toTokenSums } from './encoding/ledger-rows.ts'
 import { findUncountedIn } from './uncounted-offsets.ts'
 
 const QUARTERS_PER_DAY = 96

@@ -4,10 +4,10 @@
 
 import type { LedgerFlush, LedgerPosition, LedgerRow, Refusable, UsageLedger } from '../domain/ports.ts'
 import { TOKEN_POOLS } from '../domain/tokens/token-pools.ts'
-import { numberArrayLiteral, textArrayLiteral } from './array-literal.ts'
+import { numberArrayLiteral, textArrayLiteral } from './encoding/array-literal.ts'
 import type { Database } from './connect.ts'
-import { type LedgerColumns, toLedgerRows } from './ledger-rows.ts'
-import { decodePageKey, encodePageKey } from './page-key.ts'
+import { type LedgerColumns, toLedgerRows } from './encoding/ledger-rows.ts'
+import { decodePageKey, encodePageKey } from './encoding/page-key.ts'
 
 /** Rows of a chunk that `readForCut` answers at most. */
 const CUT_CHUNK_ROWS = 5_000

@@ -1,6 +1,7 @@
 // A meter of one's own on the real Redis, for tests: its own key prefix, opened and dropped with the test.
 
 import { randomBytes } from 'node:crypto'
+import { Cluster } from 'ioredis'
 import type { MeteredEvent, ShardAt, ShardPosition, Verdict } from '../domain/ports.ts'
 import type { CompiledLimit, CompiledLimits, Counter, LimitScope } from '../domain/tokens/limit.ts'
 import { quarterOf } from '../domain/tokens/quarter-hour.ts'
@@ -11,6 +12,7 @@ import { RedisConsumerMeter } from '../meter/consumer-meter.ts'
 import { RedisMeterRepair } from '../meter/meter-repair.ts'
 import { RedisQuotaMeter } from '../meter/quota-meter.ts'
 import { type MeterInstallation, Shards } from '../meter/shards.ts'
+import { waitUntil } from '../stack/machine/wait-until.ts'
 import { serviceUrl } from './services.ts'
 
 const DAY_MS = 86_400_000
@@ -34,6 +36,7 @@ export interface MeterForTestOptions {
   readonly staleAfterMs?: number
   /** The clock of the quota side; Redis's own when absent. */
   readonly now?: () => number
+  readonly autoPipelining?: boolean
   /** Another Redis than the one of the services. */
   readonly url?: string
 }
@@ -56,6 +59,10 @@ export async function freshMeter(
     }
     redis.disconnect()
   })
+  // A cluster queues nothing: what comes before it knows its nodes is answered as unavailable.
+  if (redis instanceof Cluster) {
+    await waitUntil(async () => redis.status === 'ready', { what: 'the cluster to be known', timeoutMs: 10_000 })
+  }
   const repair = new RedisMeterRepair(shards)
   const partitions = options.partitions ?? 2
   for (let shard = 0; shard < shards.installation.shards && partitions > 0; shard++) {

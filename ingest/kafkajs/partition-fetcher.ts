@@ -34,7 +34,7 @@ export interface PartitionFetcherOptions {
 export interface LogBounds {
   /** First offset still kept. */
   readonly first: number
-  /** The offset after the last record. */
+  /** The offset after the last record that can be read: what an open transaction wrote is not part of the log yet. */
   readonly end: number
 }
 

@@ -141,7 +141,7 @@ export const DEFECTS: readonly Defect[] = [
   {
     name: 'no-dirty',
     leavesOut: 'building anew what a script left half-written',
-    edits: [{ file: 'meter/scripts/begin-repair.lua', find: `or state[3] == '1' `, replace: '' }]
+    edits: [{ file: 'meter/scripts/repair/begin-repair.lua', find: `or state[3] == '1' `, replace: '' }]
   },
   {
     name: 'dead-letter-late',

@@ -5,7 +5,7 @@ import type { Decoded, UsageRecord } from '../../domain/tokens/usage-event.ts'
 import { runAnalyticsPartition } from '../../ingest/analytics-partition.ts'
 import { decodeUsageEvent } from '../../ingest/decode-usage-event.ts'
 import { runMeterPartition } from '../../ingest/meter-partition.ts'
-import { repairShard } from '../../ingest/repair-shard.ts'
+import { type RepairPorts, repairShard } from '../../ingest/repair-shard.ts'
 import { RedisConsumerMeter } from '../../meter/consumer-meter.ts'
 import { RedisMeterRepair } from '../../meter/meter-repair.ts'
 import { Shards } from '../../meter/shards.ts'
@@ -49,15 +49,7 @@ export function startMeter(site: Site, partition: number): SimulatedProcess {
   const { world, topic, postgres } = site
   return world.start(`meter ${partition}`, (process) => {
     const shards = shardsOf(site, redisOf(process, site.redis))
-    const repairPorts = {
-      meter: new RedisMeterRepair(shards, { now: () => world.now }),
-      ledger: simulatedLedgerRepair(process, postgres),
-      log: simulatedLogReader(process, topic),
-      decode,
-      now: () => world.now,
-      shards: SHARDS,
-      partitions: PARTITIONS
-    }
+    const repairPorts = repairPortsOf(site, process, { fromEmpty: false })
     const ports = {
       source: new SimulatedSource(process, topic, partition),
       meter: new RedisConsumerMeter(shards),
@@ -67,6 +59,31 @@ export function startMeter(site: Site, partition: number): SimulatedProcess {
       repair: (shard: number, generation: number) => repairShard(shard, generation, repairPorts)
     }
     return again(process, () => runMeterPartition(ports, { partition, shards: SHARDS, pendingRecordsMax: 9 }))
+  })
+}
+
+function repairPortsOf(site: Site, process: SimulatedProcess, { fromEmpty }: { fromEmpty: boolean }): RepairPorts {
+  const { world, topic, postgres } = site
+  return {
+    meter: new RedisMeterRepair(shardsOf(site, redisOf(process, site.redis)), { now: () => world.now, fromEmpty }),
+    ledger: simulatedLedgerRepair(process, postgres),
+    log: simulatedLogReader(process, topic),
+    decode,
+    now: () => world.now,
+    shards: SHARDS,
+    partitions: PARTITIONS
+  }
+}
+
+/** An operator builds a shard anew under traffic, once; a store that is away ends it half-way. */
+export function startRebuild(site: Site, shard: number): SimulatedProcess {
+  return site.world.start(`rebuild ${shard}`, async (process) => {
+    const seen = await process.call('generation', () => site.postgres.generation(shard), { failure: null })
+    try {
+      await repairShard(shard, seen, repairPortsOf(site, process, { fromEmpty: true }))
+    } catch (error) {
+      if (!(error instanceof RetryableError)) throw error
+    }
   })
 }
 

@@ -5,7 +5,7 @@ import { findWrongs } from './check-history.ts'
 import { Postgres } from './ledger-model.ts'
 import { UsageTopic } from './log-models.ts'
 import { makeLog } from './make-log.ts'
-import { PARTITIONS, SHARDS, type Site, shardsOf, startAnalytics, startMeter } from './processes.ts'
+import { PARTITIONS, SHARDS, type Site, shardsOf, startAnalytics, startMeter, startRebuild } from './processes.ts'
 import { allInForce, startLimitSetter, startQuotaClient } from './quota-clients.ts'
 import { Random } from './random.ts'
 import { Disasters } from './redis-steps.ts'
@@ -93,11 +93,12 @@ class History {
     else if (dice < 0.05) this.#upsetAnalytics(partition)
     else if (dice < 0.055) this.#loseSessions(random.pick(processes))
     else if (dice < 0.058) this.#restartClients()
-    else if (dice < 0.062) await this.#befall(`shard ${shard} is emptied`, this.#disasters.empty(shard))
-    else if (dice < 0.065) await this.#befall(`shard ${shard} restarts`, this.#disasters.restart(shard))
-    else if (dice < 0.067) await this.#befall(`a script on shard ${shard} dies half-way`, this.#disasters.halfWrite(shard))
-    else if (dice < 0.08) await this.#befall(`shard ${shard} is saved`, this.#disasters.save(shard))
-    else if (dice < 0.088) await this.#befall(`shard ${shard} rolls back`, this.#disasters.rollBack(shard))
+    else if (dice < 0.06) this.#rebuild(shard)
+    else if (dice < 0.064) await this.#befall(`shard ${shard} is emptied`, this.#disasters.empty(shard))
+    else if (dice < 0.067) await this.#befall(`shard ${shard} restarts`, this.#disasters.restart(shard))
+    else if (dice < 0.069) await this.#befall(`a script on shard ${shard} dies half-way`, this.#disasters.halfWrite(shard))
+    else if (dice < 0.082) await this.#befall(`shard ${shard} is saved`, this.#disasters.save(shard))
+    else if (dice < 0.09) await this.#befall(`shard ${shard} rolls back`, this.#disasters.rollBack(shard))
   }
 
   async #befall(what: string, disaster: Promise<boolean | void>): Promise<void> {
@@ -147,6 +148,11 @@ class History {
     this.#site.postgres.endSessions(process)
   }
 
+  #rebuild(shard: number): void {
+    this.#world.tell(`** shard ${shard} is built anew`)
+    startRebuild(this.#site, shard)
+  }
+
   #restartClients(): void {
     for (const client of this.#clients) this.#world.end(client)
     this.#startClients()
@@ -156,7 +162,7 @@ class History {
     const { processes } = this.#world
     for (const process of processes) process.frozenUntil = 0
     for (const process of [...processes])
-      if (process.name.startsWith('meter') && !this.#meters.includes(process)) this.#world.end(process)
+      if (/^(meter|rebuild)/.test(process.name) && !this.#meters.includes(process)) this.#world.end(process)
   }
 
   #hasCaughtUp(): boolean {

@@ -1,8 +1,8 @@
 // Ledger rows between their two forms: decimal digits in Postgres, where a sum has no bound, and numbers in the domain,
 // which are exact below 2^53 only. A greater sum comes as several rows of one key, whose sum it is.
 
-import type { LedgerRow } from '../domain/ports.ts'
-import { TOKEN_POOLS, type TokenPool, type TokenPools } from '../domain/tokens/token-pools.ts'
+import type { LedgerRow } from '../../domain/ports.ts'
+import { TOKEN_POOLS, type TokenPool, type TokenPools } from '../../domain/tokens/token-pools.ts'
 
 const PART_MAX = BigInt(Number.MAX_SAFE_INTEGER)
 

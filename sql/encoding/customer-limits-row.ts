@@ -2,7 +2,7 @@
 // wrote to the table by hand.
 
 import { Type } from 'typebox'
-import type { CustomerLimits } from '../domain/tokens/limit.ts'
+import type { CustomerLimits } from '../../domain/tokens/limit.ts'
 import { type Row, rowParser } from './row-parser.ts'
 
 const CostWeights = Type.Object({
