@@ -2,11 +2,11 @@ import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import type { DeadLetter } from '../domain/ports.ts'
 import type { UsageRecord } from '../domain/tokens/usage-event.ts'
-import { serviceUrl } from '../test/services.ts'
+import { serviceUrl } from '../stack/service-urls.ts'
 import { type FreshTopic, freshTopic, silentLogger } from '../test/topics.ts'
 import { decodeDeadLetter, KafkaDeadLetters } from './dead-letter-producer.ts'
-import { KafkaLogReader } from './log-reader.ts'
-import { USAGE_MESSAGE_BYTES_MAX } from './topics.ts'
+import { KafkaLogReader } from './kafkajs/log-reader.ts'
+import { USAGE_MESSAGE_BYTES_MAX } from './kafkajs/topics.ts'
 
 type Teardown = Pick<typeof import('tap').t, 'teardown'>
 

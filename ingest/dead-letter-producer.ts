@@ -6,7 +6,7 @@
 import kafkajs, { type IHeaders, type Kafka, type Message, type Producer } from 'kafkajs'
 import type { DeadLetter, DeadLetters } from '../domain/ports.ts'
 import type { UncountedReason, UsageRecord } from '../domain/tokens/usage-event.ts'
-import { translateKafkaError } from './kafka-client.ts'
+import { translateKafkaError } from './kafkajs/kafka-client.ts'
 
 export interface DeadLettersOptions {
   readonly kafka: Kafka

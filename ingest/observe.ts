@@ -2,7 +2,7 @@
 import { subscribe } from 'node:diagnostics_channel'
 import { countUncounted, type IngestMetrics } from '../monitoring/metrics.ts'
 import { CHANNELS, type Messages } from './channels.ts'
-import type { Logger } from './kafka-client.ts'
+import type { Logger } from './kafkajs/kafka-client.ts'
 
 export function observeIngest(metrics: IngestMetrics, logger: Logger): void {
   on('batchCounted', ({ partition, records, counted, uncounted, arrivedAt }) => {

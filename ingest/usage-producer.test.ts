@@ -5,11 +5,11 @@ import t from 'tap'
 import { RetryableError } from '../domain/errors.ts'
 import { customerHash, partitionOf } from '../domain/tokens/shard.ts'
 import { waitUntil } from '../stack/machine/wait-until.ts'
+import { serviceUrl } from '../stack/service-urls.ts'
 import { usageEvent } from '../test/counted-events.ts'
-import { serviceUrl } from '../test/services.ts'
 import { type FreshTopic, freshTopic, silentLogger } from '../test/topics.ts'
 import { encodeUsageEvent } from './encode-usage-event.ts'
-import { KafkaLogReader } from './log-reader.ts'
+import { KafkaLogReader } from './kafkajs/log-reader.ts'
 import { KafkaUsageEventLog, partitionByCustomer, type UsageEventLogOptions } from './usage-producer.ts'
 
 async function connect(

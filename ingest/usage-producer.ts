@@ -10,7 +10,7 @@ import type { UsageEventLog } from '../domain/api-ports.ts'
 import { RetryableError } from '../domain/errors.ts'
 import { partitionOf } from '../domain/tokens/shard.ts'
 import type { UsageEvent } from '../domain/tokens/usage-event.ts'
-import { translateKafkaError } from './kafka-client.ts'
+import { translateKafkaError } from './kafkajs/kafka-client.ts'
 
 export interface UsageEventLogOptions {
   readonly kafka: Kafka

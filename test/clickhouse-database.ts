@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import type { ClickHouseClient } from '@clickhouse/client'
 import { connectClickHouse } from '../clickhouse/connect.ts'
 import { migrate } from '../clickhouse/migrate.ts'
-import { serviceUrl } from './services.ts'
+import { serviceUrl } from '../stack/service-urls.ts'
 
 interface Teardown {
   teardown(handler: () => Promise<void>): void

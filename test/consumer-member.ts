@@ -1,7 +1,7 @@
 // A member of a consumer group as a process of its own, to be killed: `node test/consumer-member.ts BROKERS TOPIC GROUP`.
 // It reads each of its partitions from the start and prints `PARTITION END` when it has seen that partition's end.
 
-import { createKafka } from '../ingest/kafka-client.ts'
+import { createKafka } from '../ingest/kafkajs/kafka-client.ts'
 import { runPartitions } from '../ingest/usage-consumer.ts'
 import { silentLogger } from './topics.ts'
 

@@ -13,7 +13,7 @@ import { RedisMeterRepair } from '../meter/meter-repair.ts'
 import { RedisQuotaMeter } from '../meter/quota-meter.ts'
 import { type MeterInstallation, Shards } from '../meter/shards.ts'
 import { waitUntil } from '../stack/machine/wait-until.ts'
-import { serviceUrl } from './services.ts'
+import { serviceUrl } from '../stack/service-urls.ts'
 
 const DAY_MS = 86_400_000
 export const TEST_INSTALLATION: Omit<MeterInstallation, 'keyPrefix'> = {

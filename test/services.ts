@@ -1,52 +1,21 @@
 // Where the real services are, for tests and the bench, and a database of one's own on the real Postgres.
 
 import { createHash } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Client } from 'pg'
 import { migrate } from '../sql/migrate.ts'
+import { serviceUrl } from '../stack/service-urls.ts'
 
 const ROOT = join(import.meta.dirname, '..')
-const STACK_FILE = join(ROOT, '.stack', 'stack.json')
 const MIGRATIONS_FOLDER = join(ROOT, 'sql', 'migrations')
 
 /** One advisory lock for making databases: a template can't be copied while another session looks into it. */
 const MAKING_DATABASES_LOCK = 7_031_994
 
-export interface ServiceUrls {
-  /** Comma-separated host:port. */
-  readonly KAFKA_BROKERS: string
-  readonly REDIS_URL: string
-  readonly DATABASE_URL: string
-  readonly CLICKHOUSE_URL: string
-}
-
 /** What a test hands over so that it can be cleaned up after. */
 interface Teardown {
   teardown(handler: () => Promise<void>): void
-}
-
-/** The four services: from the environment, else from the stack that runs. */
-export function serviceUrls(): ServiceUrls {
-  return {
-    KAFKA_BROKERS: serviceUrl('KAFKA_BROKERS'),
-    REDIS_URL: serviceUrl('REDIS_URL'),
-    DATABASE_URL: serviceUrl('DATABASE_URL'),
-    CLICKHOUSE_URL: serviceUrl('CLICKHOUSE_URL')
-  }
-}
-
-/** One of them, for tests that need no other. */
-export function serviceUrl(name: keyof ServiceUrls): string {
-  const url = process.env[name] ?? stackUrls()[name]
-  if (!url) throw new Error(`${name} is not set and no stack is up: run npm run stack:up`)
-  return url
-}
-
-function stackUrls(): Partial<ServiceUrls> {
-  if (!existsSync(STACK_FILE)) return {}
-  const stack: { readonly urls?: Partial<ServiceUrls> } = JSON.parse(readFileSync(STACK_FILE, 'utf8'))
-  return stack.urls ?? {}
 }
 
 let databasesMade = 0

@@ -1,9 +1,9 @@
 // A topic of one's own on the real Kafka, set like the usage topic, and gone when the test is over.
 
 import kafkajs, { type Kafka, type Message } from 'kafkajs'
-import { createKafka, type Logger } from '../ingest/kafka-client.ts'
-import { ensureTopics, planTopics } from '../ingest/topics.ts'
-import { serviceUrl } from './services.ts'
+import { createKafka, type Logger } from '../ingest/kafkajs/kafka-client.ts'
+import { ensureTopics, planTopics } from '../ingest/kafkajs/topics.ts'
+import { serviceUrl } from '../stack/service-urls.ts'
 
 /** What a test hands over so that it can be cleaned up after. */
 interface Teardown {

@@ -14,8 +14,8 @@
  */
 import type { Admin, Consumer, EachBatchPayload, Kafka } from 'kafkajs'
 import { ForeignLogError } from '../../domain/errors.ts'
-import { type Logger, translateKafkaError } from '../kafka-client.ts'
 import type { FetchTuning } from './fetch-tuning.ts'
+import { type Logger, translateKafkaError } from './kafka-client.ts'
 import type { PartitionInbox } from './partition-inbox.ts'
 import { readStretch } from './read-stretch.ts'
 

@@ -1,8 +1,8 @@
 /** One partition as its loop takes it: batches, ticks and the end, over a fetcher and an inbox. */
 import { RetryableError } from '../../domain/errors.ts'
 import type { PartitionSource, Work } from '../../domain/ports.ts'
-import type { Logger } from '../kafka-client.ts'
 import type { FetchTuning } from './fetch-tuning.ts'
+import type { Logger } from './kafka-client.ts'
 import { foreignLog, type PartitionFetcher } from './partition-fetcher.ts'
 import { PartitionInbox } from './partition-inbox.ts'
 

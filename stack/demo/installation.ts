@@ -1,7 +1,7 @@
 /** An installation of the demo's own on the running services, gone when it ends: its counts are the demo's alone. */
 import { randomBytes } from 'node:crypto'
 import { connectClickHouse } from '../../clickhouse/connect.ts'
-import { createKafka } from '../../ingest/kafka-client.ts'
+import { createKafka } from '../../ingest/kafkajs/kafka-client.ts'
 import { connectRedis } from '../../meter/connect.ts'
 import { createLogger } from '../../monitoring/logger.ts'
 import { Database } from '../../sql/connect.ts'

@@ -19,7 +19,8 @@ export function simulatedBlocks(process: SimulatedProcess, postgres: Postgres): 
       process.call(`block ${partition} ${block.from}-${block.to} recorded`, () => {
         const kept = postgres.partition(partition)
         if (kept.done !== block.from || kept.next !== null) return false
-        if (block.to > kept.position.cursor) process.world.wrong.push(`block ${block.from}-${block.to} of ${partition} passes the ledger`)
+        if (block.to > kept.position.cursor)
+          process.world.wrong.push(`block ${block.from}-${block.to} of ${partition} passes the ledger`)
         kept.next = { ...block }
         return true
       }),

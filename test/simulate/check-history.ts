@@ -1,6 +1,6 @@
 /** What must be true when a history is over and all has been consumed. It is told from the log, event by event. */
 import type { LimitStanding } from '../../domain/api-ports.ts'
-import { type CustomerLimits, type Limit } from '../../domain/tokens/limit.ts'
+import type { CustomerLimits, Limit } from '../../domain/tokens/limit.ts'
 import { TOKEN_POOLS, type TokenPools } from '../../domain/tokens/token-pools.ts'
 import type { UsageEvent } from '../../domain/tokens/usage-event.ts'
 import { markOf } from '../../meter/mark.ts'
@@ -18,7 +18,8 @@ export async function findWrongs(site: Site): Promise<string[]> {
   await checkTotals(site, counted, wrong)
   for (const customerId of CUSTOMERS) {
     const kept = site.postgres.limits.get(customerId)?.limits
-    if (kept !== undefined) await checkLimits(site, { kept, events: counted.filter((event) => event.customerId === customerId) }, wrong)
+    if (kept !== undefined)
+      await checkLimits(site, { kept, events: counted.filter((event) => event.customerId === customerId) }, wrong)
   }
   return wrong
 }
@@ -41,7 +42,8 @@ function findCounted(site: Site, wrong: string[]): UsageEvent[] {
   for (const [identity, group] of byIdentity) {
     const chosen = group.filter(({ partition, offset }) => !site.postgres.partition(partition).uncounted.has(offset))
     const [first] = chosen
-    if (first === undefined || chosen.length > 1) wrong.push(`${identity} is counted ${chosen.length} times of ${group.length}`)
+    if (first === undefined || chosen.length > 1)
+      wrong.push(`${identity} is counted ${chosen.length} times of ${group.length}`)
     for (const { event } of chosen) counted.push(event)
     for (const { partition, offset, event } of group) {
       if (first === undefined || chosen.some((one) => one.partition === partition && one.offset === offset)) continue
@@ -54,11 +56,18 @@ function findCounted(site: Site, wrong: string[]): UsageEvent[] {
 
 /** Two contents in 65,536 have one fingerprint and pass for the same. */
 function isSameContent(one: UsageEvent, other: UsageEvent): boolean {
-  const isSame = one.userId === other.userId && one.model === other.model && TOKEN_POOLS.every((pool) => one.tokens[pool] === other.tokens[pool])
+  const isSame =
+    one.userId === other.userId &&
+    one.model === other.model &&
+    TOKEN_POOLS.every((pool) => one.tokens[pool] === other.tokens[pool])
   return isSame || markOf(one, 1).fingerprint === markOf(other, 1).fingerprint
 }
 
-function checkLeftOut({ postgres, topic }: Site, of: { partition: number; offset: number; reason: string }, wrong: string[]): void {
+function checkLeftOut(
+  { postgres, topic }: Site,
+  of: { partition: number; offset: number; reason: string },
+  wrong: string[]
+): void {
   const { partition, offset, reason } = of
   const noted = postgres.partition(partition).uncounted.get(offset)
   if (noted !== reason) wrong.push(`${partition}:${offset} is left out as ${noted ?? 'nothing'}, not as ${reason}`)
@@ -68,7 +77,9 @@ function checkLeftOut({ postgres, topic }: Site, of: { partition: number; offset
 
 function checkLedger({ postgres }: Site, counted: readonly UsageEvent[], wrong: string[]): void {
   const rows = postgres.partitions.flatMap((kept) => [...kept.rows.values()])
-  const found = sums(rows.map((row) => [[row.customerId, row.userId, row.model, row.quarter], { ...row.tokens, events: row.events }]))
+  const found = sums(
+    rows.map((row) => [[row.customerId, row.userId, row.model, row.quarter], { ...row.tokens, events: row.events }])
+  )
   const wanted = sums(
     counted.map((event) => [
       [event.customerId, event.userId, event.model, Math.floor(event.occurredAt / 900_000)],
@@ -98,9 +109,15 @@ function isZero(text: string): boolean {
   return text === 'nothing' || /^[0 ]+$/.test(text)
 }
 
-function checkClickHouse({ clickhouse, postgres, truths }: Site, counted: readonly UsageEvent[], wrong: string[]): void {
+function checkClickHouse(
+  { clickhouse, postgres, truths }: Site,
+  counted: readonly UsageEvent[],
+  wrong: string[]
+): void {
   const places = clickhouse.rows.map(({ partition, offset }) => `${partition}:${offset}`)
-  const wanted = truths.filter(({ event, partition, offset }) => event !== null && !postgres.partition(partition).uncounted.has(offset))
+  const wanted = truths.filter(
+    ({ event, partition, offset }) => event !== null && !postgres.partition(partition).uncounted.has(offset)
+  )
   const missing = wanted.filter(({ partition, offset }) => !places.includes(`${partition}:${offset}`))
   for (const { partition, offset } of missing) wrong.push(`${partition}:${offset} is not in ClickHouse`)
   if (new Set(places).size !== places.length || places.length !== counted.length)
@@ -114,7 +131,8 @@ async function checkTotals(site: Site, counted: readonly UsageEvent[], wrong: st
     const keys = shards.keys(shard, await shards.refresh(shard))
     const found = Number((await site.redis.hget(keys.used(customerId), '0@0')) ?? 0)
     let total = 0
-    for (const event of counted) if (event.customerId === customerId) for (const pool of TOKEN_POOLS) total += event.tokens[pool]
+    for (const event of counted)
+      if (event.customerId === customerId) for (const pool of TOKEN_POOLS) total += event.tokens[pool]
     if (found !== total) wrong.push(`Redis total of ${customerId}: ${found}, not ${total}`)
   }
   for (let shard = 0; shard < SHARDS; shard++) {
@@ -133,14 +151,21 @@ async function checkLimits(site: Site, of: Kept, wrong: string[]): Promise<void>
   const { customerId, limits, timeZone } = of.kept
   const now = site.world.now
   const held = await liveHolds(site, customerId)
-  const before = limits.flatMap((limit) => (limit.window.kind === 'rolling' ? [] : [(windowAt(limit, timeZone, now)?.from ?? 0) - 1]))
+  const before = limits.flatMap((limit) =>
+    limit.window.kind === 'rolling' ? [] : [(windowAt(limit, timeZone, now)?.from ?? 0) - 1]
+  )
   for (const at of [now, ...new Set(before)]) {
-    const meter = new RedisQuotaMeter(shardsOf(site, directRedis(site.world, site.redis)), { staleAfterMs: Number.MAX_SAFE_INTEGER, now: () => at })
+    const meter = new RedisQuotaMeter(shardsOf(site, directRedis(site.world, site.redis)), {
+      staleAfterMs: Number.MAX_SAFE_INTEGER,
+      now: () => at
+    })
     for (const userId of USERS) {
       for (const model of MODELS) {
         const standing = await meter.check({ customerId, userId, model, tokens: null })
         if (!standing.known || standing.limits === null) wrong.push(`${customerId} is ${JSON.stringify(standing)}`)
-        else for (const limit of limits) checkStanding({ ...of, at, now, caller: { userId, model }, held }, limit, standing.limits, wrong)
+        else
+          for (const limit of limits)
+            checkStanding({ ...of, at, now, caller: { userId, model }, held }, limit, standing.limits, wrong)
       }
     }
   }

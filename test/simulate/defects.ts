@@ -49,7 +49,11 @@ export const DEFECTS: readonly Defect[] = [
     name: 'no-roll-forward',
     leavesOut: 'counting again what the ledger has and Redis lost',
     edits: [
-      { file: 'ingest/repair-shard.ts', find: 'await rollForward(repair, begun.cursors)', replace: 'rollForward !== undefined' }
+      {
+        file: 'ingest/repair-shard.ts',
+        find: 'await rollForward(repair, begun.cursors)',
+        replace: 'rollForward !== undefined'
+      }
     ]
   },
   {

@@ -2,7 +2,14 @@
  * Postgres in memory: the ledger with its cursors, as consumers and repairers see it, the bounds of ClickHouse's blocks, and the
  * customers' limits. Each method is one transaction, and keeps the promise written on its port.
  */
-import type { LedgerCustomer, LedgerFlush, LedgerPosition, LedgerRepair, LedgerRow, UsageLedger } from '../../domain/ports.ts'
+import type {
+  LedgerCustomer,
+  LedgerFlush,
+  LedgerPosition,
+  LedgerRepair,
+  LedgerRow,
+  UsageLedger
+} from '../../domain/ports.ts'
 import type { CustomerLimits } from '../../domain/tokens/limit.ts'
 import { NO_TOKENS, TOKEN_POOLS, type TokenPool } from '../../domain/tokens/token-pools.ts'
 import type { UncountedReason } from '../../domain/tokens/usage-event.ts'
@@ -40,8 +47,19 @@ export class Postgres {
     this.#world = world
     this.#topic = topic
     this.#generations = new Array(shards).fill(0)
-    const position = { cursor: 0, previousArrivedAt: null, generations: [...this.#generations], shardCursors: [...this.#generations] }
-    this.partitions = topic.partitions.map(() => ({ position, rows: new Map(), uncounted: new Map(), done: 0, next: null }))
+    const position = {
+      cursor: 0,
+      previousArrivedAt: null,
+      generations: [...this.#generations],
+      shardCursors: [...this.#generations]
+    }
+    this.partitions = topic.partitions.map(() => ({
+      position,
+      rows: new Map(),
+      uncounted: new Map(),
+      done: 0,
+      next: null
+    }))
     world.onEnd.push((process) => this.endSessions(process))
   }
 
@@ -89,7 +107,8 @@ export class Postgres {
     const kept = this.partition(partition)
     for (const row of rows) this.#add(kept, row)
     for (const { offset, reason } of uncounted) {
-      if (offset < from.cursor || offset >= to.cursor) this.#world.wrong.push(`offset ${partition}:${offset} is left out by a flush that does not cover it`)
+      if (offset < from.cursor || offset >= to.cursor)
+        this.#world.wrong.push(`offset ${partition}:${offset} is left out by a flush that does not cover it`)
       if (kept.uncounted.has(offset)) this.#world.wrong.push(`offset ${partition}:${offset} is left out twice`)
       if (reason !== 'duplicate' && !this.#topic.deadLetters.has(`${partition}:${offset}:${reason}`))
         this.#world.wrong.push(`the ledger passed ${partition}:${offset}, ${reason}, before it was a dead letter`)
@@ -142,7 +161,9 @@ export function simulatedLedger(process: SimulatedProcess, postgres: Postgres): 
     readForCut: ({ partition, position, customerId, sinceQuarter, after }) =>
       process.call(`read for cut ${customerId} after ${after}`, () => {
         if (!postgres.standsAt(partition, position)) return { refused: true }
-        const all = postgres.rowsOf(partition, customerId).filter((row) => row.quarter >= sinceQuarter && keyOf(row) > after)
+        const all = postgres
+          .rowsOf(partition, customerId)
+          .filter((row) => row.quarter >= sinceQuarter && keyOf(row) > after)
         const rows = all.sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1)).slice(0, CUT_CHUNK_ROWS)
         const last = rows.at(-1)
         return { refused: false, rows, next: last === undefined || rows.length < CUT_CHUNK_ROWS ? null : keyOf(last) }
@@ -153,19 +174,23 @@ export function simulatedLedger(process: SimulatedProcess, postgres: Postgres): 
 export function simulatedLedgerRepair(process: SimulatedProcess, postgres: Postgres): LedgerRepair {
   return {
     async withLock(shard, work) {
-      if (!(await process.call(`lock ${shard}`, () => postgres.takeLock(shard, process), { failure: null }))) return null
+      if (!(await process.call(`lock ${shard}`, () => postgres.takeLock(shard, process), { failure: null })))
+        return null
       try {
         return await work()
       } finally {
         await process.call(`unlock ${shard}`, () => postgres.freeLock(shard, process), { failure: null })
       }
     },
-    raiseGeneration: (shard, from) => process.call(`raise ${shard} from ${from}`, () => postgres.raiseGeneration(shard, from)),
+    raiseGeneration: (shard, from) =>
+      process.call(`raise ${shard} from ${from}`, () => postgres.raiseGeneration(shard, from)),
     cursors: () => process.call('cursors', () => postgres.partitions.map(({ position }) => position.cursor)),
     uncounted: (partition, from, to) => process.call('uncounted', () => uncountedIn(postgres, partition, { from, to })),
     limits: (after) =>
       process.call(`limits after ${after}`, () => {
-        const all = [...postgres.limits.values()].map(({ limits }) => limits).filter(({ customerId }) => customerId > after)
+        const all = [...postgres.limits.values()]
+          .map(({ limits }) => limits)
+          .filter(({ customerId }) => customerId > after)
         const limits = all.sort((a, b) => (a.customerId < b.customerId ? -1 : 1)).slice(0, CHUNK_CUSTOMERS)
         return { limits, next: all.length > CHUNK_CUSTOMERS ? (limits.at(-1)?.customerId ?? null) : null }
       }),
@@ -178,7 +203,11 @@ export function simulatedLedgerRepair(process: SimulatedProcess, postgres: Postg
   }
 }
 
-export function uncountedIn(postgres: Postgres, partition: number, stretch: { from: number; to: number }): ReadonlySet<number> {
+export function uncountedIn(
+  postgres: Postgres,
+  partition: number,
+  stretch: { from: number; to: number }
+): ReadonlySet<number> {
   const offsets = [...postgres.partition(partition).uncounted.keys()]
   return new Set(offsets.filter((offset) => offset >= stretch.from && offset < stretch.to))
 }

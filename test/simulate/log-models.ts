@@ -103,7 +103,8 @@ export function simulatedDeadLetters(process: SimulatedProcess, topic: UsageTopi
   return {
     append: (letters: readonly DeadLetter[]) =>
       process.call(`dead letters ${letters.map(({ record }) => record.offset)}`, () => {
-        for (const { partition, record, reason } of letters) topic.deadLetters.add(`${partition}:${record.offset}:${reason}`)
+        for (const { partition, record, reason } of letters)
+          topic.deadLetters.add(`${partition}:${record.offset}:${reason}`)
       })
   }
 }

@@ -2,11 +2,12 @@
  * The usage topic of one history, and what is true of each record: events of few customers, users and models, close to window
  * ends; repeats and conflicts on the same or another partition; voids; late, too late and too early ones; poison; holes.
  */
-import { encodeUsageEvent } from '../../ingest/encode-usage-event.ts'
+
 import type { DecodeLimits } from '../../domain/tokens/decode-cloud-event.ts'
 import { partitionOf } from '../../domain/tokens/shard.ts'
 import type { TokenPools } from '../../domain/tokens/token-pools.ts'
 import type { UncountedReason, UsageEvent, UsageRecord } from '../../domain/tokens/usage-event.ts'
+import { encodeUsageEvent } from '../../ingest/encode-usage-event.ts'
 import type { Random } from './random.ts'
 
 export const CUSTOMERS = ['ada', 'bell', 'curie', 'darwin', 'euler'] as const
@@ -15,7 +16,11 @@ export const MODELS = ['small', 'large'] as const
 export const HOLDS_PER_CUSTOMER = 4
 
 const MINUTE_MS = 60_000
-export const DECODE_LIMITS: DecodeLimits = { valueBytesMax: 2_048, acceptanceWindowMs: 120 * MINUTE_MS, leadMs: 5 * MINUTE_MS }
+export const DECODE_LIMITS: DecodeLimits = {
+  valueBytesMax: 2_048,
+  acceptanceWindowMs: 120 * MINUTE_MS,
+  leadMs: 5 * MINUTE_MS
+}
 /** The duplicate window: a copy that is accepted arrived at most so much after the first one. */
 export const MARK_GENERATION_MS = DECODE_LIMITS.acceptanceWindowMs + DECODE_LIMITS.leadMs
 
@@ -102,7 +107,13 @@ class LogMaker {
 
   #tokens(): TokenPools {
     const random = this.#random
-    return { input: 1 + random.below(9), cacheRead: random.below(3) * 10, cacheWrite: 0, output: random.below(5) * 100, reasoning: random.below(2) * 1000 }
+    return {
+      input: 1 + random.below(9),
+      cacheRead: random.below(3) * 10,
+      cacheWrite: 0,
+      output: random.below(5) * 100,
+      reasoning: random.below(2) * 1000
+    }
   }
 
   #appendRepeat({ event, partition }: Made, arrivedAt: number): void {
@@ -110,10 +121,12 @@ class LogMaker {
     const target = random.happens(0.6) ? partition : random.below(this.#partitions.length)
     const dice = random.next()
     let copy = event
-    if (event.kind === 'used' && dice < 0.2) copy = { ...event, tokens: { ...event.tokens, input: event.tokens.input + 1 } }
+    if (event.kind === 'used' && dice < 0.2)
+      copy = { ...event, tokens: { ...event.tokens, input: event.tokens.input + 1 } }
     else if (event.kind === 'used' && dice < 0.3) copy = { ...event, userId: random.pick(USERS) }
     else if (event.kind === 'used' && dice < 0.5) copy = { ...event, occurredAt: this.#occurredAt(arrivedAt) }
-    else if (event.kind === 'used' && dice < 0.6) copy = { ...event, holdId: `hold-${random.below(HOLDS_PER_CUSTOMER)}` }
+    else if (event.kind === 'used' && dice < 0.6)
+      copy = { ...event, holdId: `hold-${random.below(HOLDS_PER_CUSTOMER)}` }
     // Not to be repeated itself: a copy of a copy, at another time, could arrive when the first one's mark is gone.
     this.#append(copy, { partition: target, arrivedAt, isCopy: true })
   }
@@ -121,10 +134,24 @@ class LogMaker {
   #appendVoid(event: UsageEvent, arrivedAt: number): void {
     const { input, cacheRead, cacheWrite, output, reasoning } = event.tokens
     if (event.kind === 'voided') return
-    const tokens = { input: 0 - input, cacheRead: 0 - cacheRead, cacheWrite: 0 - cacheWrite, output: 0 - output, reasoning: 0 - reasoning }
+    const tokens = {
+      input: 0 - input,
+      cacheRead: 0 - cacheRead,
+      cacheWrite: 0 - cacheWrite,
+      output: 0 - output,
+      reasoning: 0 - reasoning
+    }
     // A second void after the marks of the first are gone is the API's to refuse.
-    if (this.#made.some((made) => made.event.kind === 'voided' && made.event.id === event.id && made.event.source === event.source)) return
-    this.#append({ ...event, kind: 'voided', holdId: '', tokens }, { partition: this.#partitionOf(event.customerId), arrivedAt })
+    if (
+      this.#made.some(
+        (made) => made.event.kind === 'voided' && made.event.id === event.id && made.event.source === event.source
+      )
+    )
+      return
+    this.#append(
+      { ...event, kind: 'voided', holdId: '', tokens },
+      { partition: this.#partitionOf(event.customerId), arrivedAt }
+    )
   }
 
   #partitionOf(customerId: string): number {
@@ -163,7 +190,12 @@ class LogMaker {
 const POISON: readonly (readonly [Buffer | null, UncountedReason])[] = [
   [Buffer.from('{"specversion":'), 'not-json'],
   [Buffer.from('{"specversion":"1.0","__proto__":{}}'), 'forbidden-key'],
-  [Buffer.from('{"specversion":"1.0","type":"else","time":"2026-01-01T00:00:00Z","id":"1","source":"s","subject":"ada"}'), 'unknown-type'],
+  [
+    Buffer.from(
+      '{"specversion":"1.0","type":"else","time":"2026-01-01T00:00:00Z","id":"1","source":"s","subject":"ada"}'
+    ),
+    'unknown-type'
+  ],
   [Buffer.alloc(3_000, 'x'), 'too-large'],
   [null, 'invalid-envelope']
 ]

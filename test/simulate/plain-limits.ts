@@ -24,18 +24,31 @@ export type Caller = Pick<UsageEvent, 'userId' | 'model'>
 /** Some limits of a customer; now and then with other billing periods that begin alike. */
 export function randomLimits(random: Random, baseMs: number): Limit[] {
   const step = random.pick([4, 6]) * HOUR_MS
-  const boundaries = [baseMs - 24 * HOUR_MS, baseMs - 12 * HOUR_MS, baseMs, ...[1, 2, 3, 4, 5, 6].map((i) => baseMs + i * step)]
+  const boundaries = [
+    baseMs - 24 * HOUR_MS,
+    baseMs - 12 * HOUR_MS,
+    baseMs,
+    ...[1, 2, 3, 4, 5, 6].map((i) => baseMs + i * step)
+  ]
   const all: readonly Pick<Limit, 'scope' | 'measure' | 'window'>[] = [
     { scope: { kind: 'customer' }, measure: { kind: 'total' }, window: { kind: 'day' } },
     { scope: { kind: 'customer' }, measure: { kind: 'pool', pool: 'output' }, window: { kind: 'hour' } },
-    { scope: { kind: 'customer' }, measure: { kind: 'cost', unit: 'EUR/1000000', weights: PRICES }, window: { kind: 'day' } },
+    {
+      scope: { kind: 'customer' },
+      measure: { kind: 'cost', unit: 'EUR/1000000', weights: PRICES },
+      window: { kind: 'day' }
+    },
     { scope: { kind: 'customer' }, measure: { kind: 'total' }, window: { kind: 'period', boundaries } },
     { scope: { kind: 'each-user' }, measure: { kind: 'total' }, window: { kind: 'hour' } },
     { scope: { kind: 'each-user' }, measure: { kind: 'total' }, window: { kind: 'rolling', hours: 2 } },
     { scope: { kind: 'user', userId: 'ann' }, measure: { kind: 'total' }, window: { kind: 'day' } },
     { scope: { kind: 'model', model: 'large' }, measure: { kind: 'total' }, window: { kind: 'rolling', hours: 1 } },
     { scope: { kind: 'each-model' }, measure: { kind: 'pool', pool: 'input' }, window: { kind: 'day' } },
-    { scope: { kind: 'user-model', userId: 'bob', model: 'small' }, measure: { kind: 'total' }, window: { kind: 'period', boundaries } }
+    {
+      scope: { kind: 'user-model', userId: 'bob', model: 'small' },
+      measure: { kind: 'total' },
+      window: { kind: 'period', boundaries }
+    }
   ]
   const chosen = all.filter(() => random.happens(0.4))
   return chosen.map((limit) => ({
@@ -66,8 +79,17 @@ function sharesWith({ scope }: Limit, caller: Caller, used: Caller): boolean {
 
 function amountIn(measure: LimitMeasure, tokens: TokenPools, model: string): number {
   if (measure.kind === 'pool') return tokens[measure.pool]
-  const of: TokenPools = measure.kind === 'cost' ? (measure.weights[model] ?? prices(3)) : { input: 1, cacheRead: 1, cacheWrite: 1, output: 1, reasoning: 1 }
-  return tokens.input * of.input + tokens.cacheRead * of.cacheRead + tokens.cacheWrite * of.cacheWrite + tokens.output * of.output + tokens.reasoning * of.reasoning
+  const of: TokenPools =
+    measure.kind === 'cost'
+      ? (measure.weights[model] ?? prices(3))
+      : { input: 1, cacheRead: 1, cacheWrite: 1, output: 1, reasoning: 1 }
+  return (
+    tokens.input * of.input +
+    tokens.cacheRead * of.cacheRead +
+    tokens.cacheWrite * of.cacheWrite +
+    tokens.output * of.output +
+    tokens.reasoning * of.reasoning
+  )
 }
 
 /** What one use adds to the limit as the caller has it, whatever its time. */

@@ -3,9 +3,9 @@
  * held against what is counted for certain and what at most can be.
  */
 import type { HoldOutcome, LimitStanding } from '../../domain/api-ports.ts'
+import { RetryableError } from '../../domain/errors.ts'
 import { compileLimits } from '../../domain/tokens/compile-limits.ts'
 import type { CustomerLimits, Limit } from '../../domain/tokens/limit.ts'
-import { RetryableError } from '../../domain/errors.ts'
 import type { UsageEvent } from '../../domain/tokens/usage-event.ts'
 import { RedisQuotaMeter } from '../../meter/quota-meter.ts'
 import { CUSTOMERS, HOLDS_PER_CUSTOMER, MODELS, USERS } from './make-log.ts'
@@ -35,7 +35,9 @@ export function startLimitSetter(site: Site, baseMs: number): SimulatedProcess {
         if (due !== null) await putInForce({ site, process, meter }, due)
         else if (world.isChaos && random.happens(0.25)) await meter.recount(customerId)
         else if (world.isChaos) {
-          const stored = await process.call(`store limits of ${customerId}`, () => store(site, customerId, baseMs), { failure: null })
+          const stored = await process.call(`store limits of ${customerId}`, () => store(site, customerId, baseMs), {
+            failure: null
+          })
           await putInForce({ site, process, meter }, stored)
         }
       } catch (error) {
@@ -49,7 +51,12 @@ export function startLimitSetter(site: Site, baseMs: number): SimulatedProcess {
 function store(site: Site, customerId: string, baseMs: number): CustomerLimits {
   const { random } = site.world
   const version = (site.postgres.limits.get(customerId)?.limits.version ?? 0) + 1
-  const limits = { customerId, timeZone: random.pick(Object.keys(ZONES)), version, limits: randomLimits(random, baseMs) }
+  const limits = {
+    customerId,
+    timeZone: random.pick(Object.keys(ZONES)),
+    version,
+    limits: randomLimits(random, baseMs)
+  }
   site.postgres.limits.set(customerId, { limits, renewAt: 0 })
   return limits
 }
@@ -61,7 +68,10 @@ function takeDue({ world, postgres }: Site): CustomerLimits | null {
   return found.limits
 }
 
-async function putInForce(at: { site: Site; process: SimulatedProcess; meter: RedisQuotaMeter }, stored: CustomerLimits): Promise<void> {
+async function putInForce(
+  at: { site: Site; process: SimulatedProcess; meter: RedisQuotaMeter },
+  stored: CustomerLimits
+): Promise<void> {
   const { site, process, meter } = at
   const { postgres } = site
   const { customerId, version } = stored
@@ -89,7 +99,8 @@ export function startQuotaClient(site: Site): SimulatedProcess {
       const caller = { userId: random.pick(USERS), model: random.pick(MODELS) }
       if (random.happens(0.5)) {
         const standing = await meter.check({ customerId, ...caller, tokens: null })
-        if (standing.known && standing.limits !== null) checkBounds(site, { customerId, caller, standing: standing.limits })
+        if (standing.known && standing.limits !== null)
+          checkBounds(site, { customerId, caller, standing: standing.limits })
         continue
       }
       const outcome = await useHold(meter, process, { customerId, ...caller })
@@ -98,11 +109,21 @@ export function startQuotaClient(site: Site): SimulatedProcess {
   })
 }
 
-function useHold(meter: RedisQuotaMeter, { world }: SimulatedProcess, by: Caller & { customerId: string }): Promise<HoldOutcome> {
+function useHold(
+  meter: RedisQuotaMeter,
+  { world }: SimulatedProcess,
+  by: Caller & { customerId: string }
+): Promise<HoldOutcome> {
   const { random } = world
   const { customerId } = by
   const holdId = `hold-${random.below(HOLDS_PER_CUSTOMER)}`
-  const tokens = { input: 1 + random.below(20), cacheRead: 0, cacheWrite: 0, output: random.below(3) * 50, reasoning: 0 }
+  const tokens = {
+    input: 1 + random.below(20),
+    cacheRead: 0,
+    cacheWrite: 0,
+    output: random.below(3) * 50,
+    reasoning: 0
+  }
   const ttlMs = (5 + random.below(120)) * 60_000
   const dice = random.next()
   if (dice < 0.5) return meter.hold({ ...by, holdId, tokens, ttlMs })
@@ -114,7 +135,10 @@ function useHold(meter: RedisQuotaMeter, { world }: SimulatedProcess, by: Caller
  * An answer that is known leaves out nothing that the ledger has, and adds nothing that the log has not. Corrections that are
  * on their way may have been counted or not, so they widen the bounds.
  */
-function checkBounds(site: Site, answer: { customerId: string; caller: Caller; standing: readonly LimitStanding[] }): void {
+function checkBounds(
+  site: Site,
+  answer: { customerId: string; caller: Caller; standing: readonly LimitStanding[] }
+): void {
   const { customerId, caller, standing } = answer
   const { world, postgres } = site
   const kept = postgres.limits.get(customerId)?.limits
@@ -127,7 +151,9 @@ function checkBounds(site: Site, answer: { customerId: string; caller: Caller; s
     if (window === null) continue
     const { least, most } = boundsOf(site, limit, { customerId, caller, window })
     if (used < least || used > most)
-      world.wrong.push(`step ${world.step}: ${customerId} ${id} of ${caller.userId}/${caller.model} says ${used} used, not ${least}–${most}`)
+      world.wrong.push(
+        `step ${world.step}: ${customerId} ${id} of ${caller.userId}/${caller.model} says ${used} used, not ${least}–${most}`
+      )
   }
 }
 
@@ -147,7 +173,10 @@ function boundsOf(
 }
 
 /** Everything that arrived, and whether the ledger has it for certain. */
-function possiblyCounted({ truths, topic, postgres }: Site, customerId: string): { event: UsageEvent; isCounted: boolean }[] {
+function possiblyCounted(
+  { truths, topic, postgres }: Site,
+  customerId: string
+): { event: UsageEvent; isCounted: boolean }[] {
   const found: { event: UsageEvent; isCounted: boolean }[] = []
   for (const { partition, offset, event } of truths) {
     if (event?.customerId !== customerId || offset >= topic.end(partition)) continue

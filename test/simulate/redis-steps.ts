@@ -34,7 +34,9 @@ function proxied(redis: Redis, world: World, caller: Caller): Redis {
       if (name === 'scanStream') return (options: { match: string }) => scanned(target, options.match, caller)
       if (!name.startsWith('meter') && !COMMANDS.has(name)) return command
       return (...args: unknown[]) =>
-        caller(`${name}${told(name, args)}`, () => Reflect.apply(command, target, TIMED.has(name) ? timed(args, world) : args))
+        caller(`${name}${told(name, args)}`, () =>
+          Reflect.apply(command, target, TIMED.has(name) ? timed(args, world) : args)
+        )
     }
   })
 }

@@ -20,7 +20,11 @@ const HOUR_MS = 3_600_000
 /** Midnight of a day on which all histories play. */
 const DAY_MS = Date.UTC(2026, 2, 10)
 
-export async function runHistory(seed: number, redis: Redis, tell: ((line: string) => void) | null = null): Promise<string[]> {
+export async function runHistory(
+  seed: number,
+  redis: Redis,
+  tell: ((line: string) => void) | null = null
+): Promise<string[]> {
   const history = new History(seed, redis, tell)
   return history.run()
 }
@@ -96,7 +100,8 @@ class History {
     else if (dice < 0.06) this.#rebuild(shard)
     else if (dice < 0.064) await this.#befall(`shard ${shard} is emptied`, this.#disasters.empty(shard))
     else if (dice < 0.067) await this.#befall(`shard ${shard} restarts`, this.#disasters.restart(shard))
-    else if (dice < 0.069) await this.#befall(`a script on shard ${shard} dies half-way`, this.#disasters.halfWrite(shard))
+    else if (dice < 0.069)
+      await this.#befall(`a script on shard ${shard} dies half-way`, this.#disasters.halfWrite(shard))
     else if (dice < 0.082) await this.#befall(`shard ${shard} is saved`, this.#disasters.save(shard))
     else if (dice < 0.09) await this.#befall(`shard ${shard} rolls back`, this.#disasters.rollBack(shard))
   }
@@ -168,7 +173,9 @@ class History {
   #hasCaughtUp(): boolean {
     const { topic, postgres, world } = this.#site
     if (world.now < topic.lastArrival || !allInForce(this.#site, world.now)) return false
-    return postgres.partitions.every(({ position, done }, partition) => position.cursor === topic.end(partition) && done === topic.end(partition))
+    return postgres.partitions.every(
+      ({ position, done }, partition) => position.cursor === topic.end(partition) && done === topic.end(partition)
+    )
   }
 
   async #hasCuts(): Promise<boolean> {
@@ -183,7 +190,9 @@ class History {
 
   #standing(): string {
     const { topic, postgres } = this.#site
-    const stands = postgres.partitions.map(({ position, done }, i) => `L ${position.cursor}, ClickHouse ${done}, log ${topic.end(i)}`)
+    const stands = postgres.partitions.map(
+      ({ position, done }, i) => `L ${position.cursor}, ClickHouse ${done}, log ${topic.end(i)}`
+    )
     return `has not caught up after ${STEPS_MAX} steps: ${stands.join('; ')}`
   }
 }

@@ -128,7 +128,9 @@ export class World {
   async advance(): Promise<void> {
     this.step++
     this.now += this.stepMs
-    const ready = this.#calls.filter(({ notBefore, process }) => notBefore <= this.step && process.frozenUntil <= this.step)
+    const ready = this.#calls.filter(
+      ({ notBefore, process }) => notBefore <= this.step && process.frozenUntil <= this.step
+    )
     if (ready.length === 0) return
     const call = this.random.pick(ready)
     this.#calls.splice(this.#calls.indexOf(call), 1)

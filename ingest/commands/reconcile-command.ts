@@ -1,12 +1,12 @@
 /** `npm run reconcile [-- --json]`: holds log, ledger, ClickHouse and Redis against each other. Exit code 1 on drift. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
-import { connectClickHouse } from '../clickhouse/connect.ts'
-import { ClickHouseUsageReport } from '../clickhouse/usage-report.ts'
-import { DEFAULT_DECODE_LIMITS } from '../domain/tokens/decode-cloud-event.ts'
-import { connectRedis } from '../meter/connect.ts'
-import { RedisMeterReport } from '../meter/meter-report.ts'
-import { installationOf, Shards } from '../meter/shards.ts'
+import { connectClickHouse } from '../../clickhouse/connect.ts'
+import { ClickHouseUsageReport } from '../../clickhouse/usage-report.ts'
+import { DEFAULT_DECODE_LIMITS } from '../../domain/tokens/decode-cloud-event.ts'
+import { connectRedis } from '../../meter/connect.ts'
+import { RedisMeterReport } from '../../meter/meter-report.ts'
+import { installationOf, Shards } from '../../meter/shards.ts'
 import {
   clickhouseVariables,
   eventVariables,
@@ -14,15 +14,15 @@ import {
   meterVariables,
   postgresVariables,
   processVariables
-} from '../monitoring/config.ts'
-import { loadConfig } from '../monitoring/load-config.ts'
-import { createLogger } from '../monitoring/logger.ts'
-import { Database, LONG_STATEMENT_TIMEOUT_MS } from '../sql/connect.ts'
-import { PostgresReconciliation } from '../sql/reconciliation.ts'
-import { decodeUsageEvent } from './decode-usage-event.ts'
-import { createKafka, kafkaAddress } from './kafka-client.ts'
-import { KafkaLogReader } from './log-reader.ts'
-import { type CustomerSums, type Reconciliation, reconcile } from './reconcile.ts'
+} from '../../monitoring/config.ts'
+import { loadConfig } from '../../monitoring/load-config.ts'
+import { createLogger } from '../../monitoring/logger.ts'
+import { Database, LONG_STATEMENT_TIMEOUT_MS } from '../../sql/connect.ts'
+import { PostgresReconciliation } from '../../sql/reconciliation.ts'
+import { decodeUsageEvent } from '../decode-usage-event.ts'
+import { createKafka, kafkaAddress } from '../kafkajs/kafka-client.ts'
+import { KafkaLogReader } from '../kafkajs/log-reader.ts'
+import { type CustomerSums, type Reconciliation, reconcile } from '../reconcile.ts'
 
 const APPLICATION = 'tokenmeter-reconcile'
 /** How long ClickHouse may take to catch up with the ledger before its lag is reported as such. */

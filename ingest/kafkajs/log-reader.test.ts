@@ -1,6 +1,6 @@
 import t from 'tap'
-import { waitUntil } from '../stack/machine/wait-until.ts'
-import { type FreshTopic, freshTopic, silentLogger } from '../test/topics.ts'
+import { waitUntil } from '../../stack/machine/wait-until.ts'
+import { type FreshTopic, freshTopic, silentLogger } from '../../test/topics.ts'
 import { KafkaLogReader } from './log-reader.ts'
 
 function openReader(t: Pick<typeof import('tap').t, 'teardown'>, { kafka, topic }: FreshTopic): KafkaLogReader {

@@ -1,7 +1,7 @@
 /** How every Kafka connection of the product is made: addresses, timeouts, logging, and what its errors mean. */
 import kafkajs, { Kafka, type KafkaConfig, logLevel } from 'kafkajs'
-import { RetryableError } from '../domain/errors.ts'
-import { stopIdleTimers } from './kafkajs/idle-timer.ts'
+import { RetryableError } from '../../domain/errors.ts'
+import { stopIdleTimers } from './idle-timer.ts'
 
 /** What the Kafka side asks of a logger; pino's has it. */
 export interface Logger {

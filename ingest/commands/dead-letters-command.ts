@@ -5,15 +5,15 @@
  */
 import { Command, Option } from 'commander'
 import kafkajs, { type Kafka, type Message } from 'kafkajs'
-import type { LogReader } from '../domain/ports.ts'
-import type { UncountedReason } from '../domain/tokens/usage-event.ts'
-import { kafkaVariables, postgresVariables } from '../monitoring/config.ts'
-import { loadConfig } from '../monitoring/load-config.ts'
-import { Database } from '../sql/connect.ts'
-import { PostgresLedgerReport } from '../sql/ledger-report.ts'
-import { cutRequests, decodeDeadLetter, isUncountedReason, type StoredDeadLetter } from './dead-letter-producer.ts'
-import { createKafka, kafkaAddress, type Logger } from './kafka-client.ts'
-import { KafkaLogReader } from './log-reader.ts'
+import type { LogReader } from '../../domain/ports.ts'
+import type { UncountedReason } from '../../domain/tokens/usage-event.ts'
+import { kafkaVariables, postgresVariables } from '../../monitoring/config.ts'
+import { loadConfig } from '../../monitoring/load-config.ts'
+import { Database } from '../../sql/connect.ts'
+import { PostgresLedgerReport } from '../../sql/ledger-report.ts'
+import { cutRequests, decodeDeadLetter, isUncountedReason, type StoredDeadLetter } from '../dead-letter-producer.ts'
+import { createKafka, kafkaAddress, type Logger } from '../kafkajs/kafka-client.ts'
+import { KafkaLogReader } from '../kafkajs/log-reader.ts'
 
 export interface UncountedRow {
   readonly partition: number

@@ -1,13 +1,14 @@
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import t from 'tap'
-import type { Uncounted } from '../domain/ports.ts'
-import { Database } from '../sql/connect.ts'
-import { PostgresUsageLedger } from '../sql/usage-ledger.ts'
-import { freshDatabase, serviceUrl } from '../test/services.ts'
-import { freshTopic, silentLogger } from '../test/topics.ts'
-import { KafkaDeadLetters } from './dead-letter-producer.ts'
-import { KafkaLogReader } from './log-reader.ts'
+import type { Uncounted } from '../../domain/ports.ts'
+import { Database } from '../../sql/connect.ts'
+import { PostgresUsageLedger } from '../../sql/usage-ledger.ts'
+import { serviceUrl } from '../../stack/service-urls.ts'
+import { freshDatabase } from '../../test/services.ts'
+import { freshTopic, silentLogger } from '../../test/topics.ts'
+import { KafkaDeadLetters } from '../dead-letter-producer.ts'
+import { KafkaLogReader } from '../kafkajs/log-reader.ts'
 
 const COMMAND = join(import.meta.dirname, '..', 'stack', 'commands', 'dead-letters.ts')
 

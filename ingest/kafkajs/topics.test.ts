@@ -1,5 +1,5 @@
 import t from 'tap'
-import { freshTopic } from '../test/topics.ts'
+import { freshTopic } from '../../test/topics.ts'
 import { ensureTopics, planTopics, type TopicsChoice } from './topics.ts'
 
 const DAY_MS = 86_400_000

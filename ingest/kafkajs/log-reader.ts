@@ -5,12 +5,12 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { Kafka } from 'kafkajs'
-import { RetryableError } from '../domain/errors.ts'
-import type { LogReader, RecordBatch } from '../domain/ports.ts'
+import { RetryableError } from '../../domain/errors.ts'
+import type { LogReader, RecordBatch } from '../../domain/ports.ts'
+import { FETCH_TUNING, type FetchTuning } from './fetch-tuning.ts'
 import { type Logger, translateKafkaError } from './kafka-client.ts'
-import { FETCH_TUNING, type FetchTuning } from './kafkajs/fetch-tuning.ts'
-import { type LogBounds, PartitionFetcher, readLogBounds } from './kafkajs/partition-fetcher.ts'
-import { PartitionInbox } from './kafkajs/partition-inbox.ts'
+import { type LogBounds, PartitionFetcher, readLogBounds } from './partition-fetcher.ts'
+import { PartitionInbox } from './partition-inbox.ts'
 
 export interface LogReaderOptions {
   readonly kafka: Kafka
