@@ -194,6 +194,8 @@ t.test('every script declares every key that it touches', async (t) => {
     const shard = meter.shards.of(customerId)
     await meter.shards.redis.hset(meter.shards.keys(shard, '').state, 'dirty', '1')
     await meter.repair.begin(shard, 3, PARTITIONS)
+    await meter.repair.outdated(shard, 3, [{ customerId, version: 9 }])
+    await meter.repair.setLimits(shard, 3, limitsFor(customerId, 9))
     const built = { customerId, total: 1n, limits: limitsFor(customerId), amounts: [] }
     await meter.repair.build(shard, 3, { customers: [built], marks: metered(0, [usageEvent({ customerId })]) })
     await meter.repair.finish(shard, 3, new Array(PARTITIONS).fill(0))

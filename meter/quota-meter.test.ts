@@ -257,6 +257,15 @@ t.test('each limit sums just the usage of its scope and measure', async (t) => {
   })
   t.same(await standing(meter, 'bob', 'small'), { total: [60, 0], 'each-user': [15, 0], 'each-model': [30, 0], cost })
   t.same(await standing(meter, '', 'big'), { total: [60, 0], 'each-model': [30, 0], big: [30, 0], cost })
+  const asked = await meter.quota.check({
+    ...{ customerId: CUSTOMER, userId: 'ada', model: 'big' },
+    tokens: { ...NO_TOKENS, input: 2, output: 3 }
+  })
+  t.same(
+    asked.limits?.map((limit) => limit.asked),
+    [5, 5, 5, 5, 5, 5, 80],
+    'and tells how much of it a call would take'
+  )
   const balance = await meter.quota.balance(CUSTOMER, '', '')
   t.same(
     balance.limits?.map(({ id }) => id),

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { Uncounted } from '../../domain/ports.ts'
 import { Database } from '../../sql/connect.ts'
 import { PostgresUsageLedger } from '../../sql/usage-ledger.ts'
@@ -10,9 +10,10 @@ import { freshTopic, silentLogger } from '../../test/topics.ts'
 import { KafkaDeadLetters } from '../dead-letter-producer.ts'
 import { KafkaLogReader } from '../kafkajs/log-reader.ts'
 
-const COMMAND = join(import.meta.dirname, '..', 'stack', 'commands', 'dead-letters.ts')
+const COMMAND = join(import.meta.dirname, '..', '..', 'stack', 'commands', 'dead-letters.ts')
 
-t.test('list shows what topic and table hold, replay sends it again, and the counts add up', async (t) => {
+/** Four records of the usage topic: three with dead letters (one of them twice), three in the table of uncounted offsets. */
+async function prepareLetters(t: Test) {
   const topic = await freshTopic(t, 2)
   const databaseUrl = await freshDatabase(t)
   await topic.send([
@@ -54,20 +55,26 @@ t.test('list shows what topic and table hold, replay sends it again, and the cou
     { offset: 1, reason: 'conflict', field: null, message: 'other tokens' },
     { offset: 2, reason: 'duplicate', field: null, message: '' }
   ])
-
-  const run = (...args: string[]) => {
-    const { status, stdout, stderr } = spawnSync(process.execPath, [COMMAND, ...args], {
-      encoding: 'utf8',
-      env: {
-        ...process.env,
-        KAFKA_BROKERS: serviceUrl('KAFKA_BROKERS'),
-        DATABASE_URL: databaseUrl,
-        USAGE_TOPIC: topic.topic,
-        DEAD_LETTER_TOPIC: topic.deadLetterTopic
-      }
-    })
-    return { status, lines: stdout.trimEnd().split('\n'), stderr }
+  const environment = {
+    ...process.env,
+    KAFKA_BROKERS: serviceUrl('KAFKA_BROKERS'),
+    DATABASE_URL: databaseUrl,
+    USAGE_TOPIC: topic.topic,
+    DEAD_LETTER_TOPIC: topic.deadLetterTopic
   }
+  return { run: (...args: string[]) => runCommand(environment, args), readPartition, conflict, late }
+}
+
+function runCommand(environment: NodeJS.ProcessEnv, args: readonly string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [COMMAND, ...args], {
+    encoding: 'utf8',
+    env: environment
+  })
+  return { status, lines: stdout.trimEnd().split('\n'), stderr }
+}
+
+t.test('list shows what topic and table hold, and the counts add up', async (t) => {
+  const { run } = await prepareLetters(t)
   const listed = run('list', '--json')
   t.same(
     listed.lines
@@ -91,6 +98,10 @@ t.test('list shows what topic and table hold, replay sends it again, and the cou
   t.match(duplicates.lines, [/^0:2 duplicate/, '1 records not counted, 1 shown', /^0 in the dead-letter topic, 1 in/])
   t.match(run('list', '--partition', '1', '--limit', '0').lines, ['1 records not counted, 0 shown', /^1 in/])
   t.not(run('list', '--reason', 'nonsense').status, 0)
+})
+
+t.test('replay sends a dead letter to the usage topic again as it was, and names what is not there', async (t) => {
+  const { run, readPartition, conflict, late } = await prepareLetters(t)
   t.not(run('replay').status, 0, 'replay wants to be told which')
 
   t.match(run('replay', '--all', '--dry-run').lines.at(-1), /^3 records would be sent/)
