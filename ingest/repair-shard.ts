@@ -125,7 +125,9 @@ async function build(repair: Repair): Promise<boolean> {
       if (!(await ports.meter.build(shard, generation, { customers: [], marks: events }))) return false
     }
   }
-  return true
+  // A repairer that lost its lock unawares may have read while others wrote: what it built is then no moment of the ledger.
+  const still = await ports.ledger.cursors()
+  return repair.ledgerCursors.every((cursor, partition) => (still[partition] ?? 0) === cursor)
 }
 
 /** The shard's counted events of a stretch of the log, in chunks; `to` is where each chunk ends, the last one at the stretch's end. */

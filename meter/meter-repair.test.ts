@@ -259,28 +259,26 @@ t.test('a state that became half-written during a roll-forward is not opened', a
   t.match(await meter.repair.begin(0, 3, 2), { cursors: null })
 })
 
-t.test('limits that a lost tail took with it are set again by its repairer, and seeded like any other', async (t) => {
+t.test('limits that a lost tail took with it are set again by the repairer, and seeded like any other', async (t) => {
   const meter = await freshMeter(t)
   await setSeeded(meter, limitsOf([{ id: 'total' }], { version: 1 }))
   await restart(meter)
-  await meter.repair.begin(0, 2, 2)
+  const older = new RedisMeterRepair(meter.shards)
+  await older.begin(0, 2, 2)
+  await meter.repair.begin(0, 3, 2)
   const stored = [
     { customerId: CUSTOMER, version: 2 },
     { customerId: 'never-set', version: 1 }
   ]
-  t.same(await meter.repair.outdated(0, 2, stored), new Set([CUSTOMER, 'never-set']))
-  t.same(await meter.repair.outdated(0, 2, [{ customerId: CUSTOMER, version: 1 }]), new Set())
-  t.ok(await meter.repair.setLimits(0, 2, { ...LIMITS, version: 2 }))
-  t.same(await meter.repair.outdated(0, 1, stored), null, 'an older repairer is refused')
-  t.notOk(await meter.repair.setLimits(0, 1, { ...LIMITS, version: 3 }))
-  await meter.repair.rollForward(0, 2, {
-    partition: 0,
-    from: 0,
-    to: 1,
-    events: metered(0, [usageEvent({ userId: 'ada' })])
-  })
-  t.ok(await meter.repair.finish(0, 2, null))
-  const opened = await meter.consumer.open(at(2))
+  t.same(await meter.repair.outdated(0, 3, stored), new Set([CUSTOMER, 'never-set']))
+  t.same(await meter.repair.outdated(0, 3, [{ customerId: CUSTOMER, version: 1 }]), new Set())
+  t.ok(await meter.repair.setLimits(0, 3, { ...LIMITS, version: 2 }))
+  t.same(await older.outdated(0, 2, stored), null, 'an older repairer is refused')
+  t.notOk(await older.setLimits(0, 2, { ...LIMITS, version: 3 }))
+  const events = metered(0, [usageEvent({ userId: 'ada' })])
+  await meter.repair.rollForward(0, 3, { partition: 0, from: 0, to: 1, events })
+  t.ok(await meter.repair.finish(0, 3, null))
+  const opened = await meter.consumer.open(at(3))
   t.match(opened, { cuts: [{ at: 1, customerId: CUSTOMER }] })
   t.equal(opened.refused ? 0 : opened.cuts.length, 1)
 })

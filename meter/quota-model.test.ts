@@ -187,7 +187,7 @@ const holdTokens = fc.record({ holdId, userId: user, model, tokens: pools }).map
       const before = world.model.holds.get(ask.holdId)
       if (before !== undefined) {
         const same = before.userId === ask.userId && before.model === ask.model && samePools(before.asked, ask.tokens)
-        agree(reply.outcome, same ? (before.live ? 'held' : 'ended') : 'conflict', 'a hold that exists')
+        agree(reply.outcome, same ? (before.live ? 'again' : 'ended') : 'conflict', 'a hold that exists')
         return
       }
       const admitted = world.model.admits(ask, NO_TOKENS, ask.tokens)

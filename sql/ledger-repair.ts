@@ -106,9 +106,7 @@ export class PostgresLedgerRepair implements LedgerRepair {
     return findUncounted(this.#database, { partition, from, to })
   }
 
-  async limits(
-    after: string
-  ): Promise<{ readonly limits: readonly CustomerLimits[]; readonly next: string | null }> {
+  async limits(after: string): Promise<{ readonly limits: readonly CustomerLimits[]; readonly next: string | null }> {
     const rows = await this.#database.query(`read the limits after ${JSON.stringify(after)}`, {
       text: `select customer_id, time_zone, version, limits from customer_limits
               where customer_id > $1 order by customer_id limit $2`,

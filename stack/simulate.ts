@@ -39,6 +39,16 @@ const results: Result[] = []
 const failed: Result[] = []
 const workers: ChildProcess[] = []
 
+for (const [signal, exitCode] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143]
+] as const) {
+  process.once(signal, () => {
+    process.exitCode = exitCode
+    for (const worker of workers) worker.kill()
+  })
+}
+
 const folder = mkdtempSync(join(tmpdir(), 'tokenmeter-simulate-'))
 const ticker = setInterval(
   () => progress(`${results.length} of ${seeds} histories, ${failed.length} wrong`),
@@ -112,7 +122,7 @@ function take(result: Result): void {
 
 function report(): void {
   const seconds = (performance.now() - startedAt) / 1000
-  process.exitCode = failed.length > 0 ? 1 : 0
+  if (failed.length > 0) process.exitCode = 1
   if (values.json) {
     console.log(JSON.stringify({ histories: results.length, wrong: failed, seconds, defect }))
     return

@@ -3,7 +3,7 @@
 // a forbidden word inside a string or a comment is no fault.
 
 import { createHash } from 'node:crypto'
-import { basename, dirname, extname } from 'node:path'
+import { basename, dirname, extname, posix } from 'node:path'
 import ts from 'typescript'
 
 export interface SourceFile {
@@ -259,6 +259,27 @@ export function findUnfinishedWork(files: readonly SourceFile[]): string[] {
       return word === undefined ? [] : [`${path}:${at + 1} says ${word}`]
     })
   )
+}
+
+/** Links of a document to other files of the repository; a folder counts as there when a file is in it. */
+export function findBrokenLinks(files: readonly SourceFile[]): string[] {
+  const present = new Set(files.flatMap(({ path }) => [path, ...foldersOf(path)]))
+  return files
+    .filter(({ path }) => extname(path) === '.md')
+    .flatMap(({ path, text }) =>
+      text
+        .replaceAll(/^```.*?^```|`[^`\n]*`/gms, '')
+        .matchAll(/\]\(<?(?![a-z]+:|#)([^)#>\s]+)/g)
+        .map(([, target = '']) => ({ target, place: posix.join(dirname(path), target).replace(/\/$/, '') }))
+        .filter(({ place }) => place !== '.' && !present.has(place))
+        .map(({ target }) => `${path} links to ${target}, which is not there`)
+        .toArray()
+    )
+}
+
+function foldersOf(path: string): string[] {
+  const parts = path.split('/').slice(0, -1)
+  return parts.map((_, depth) => parts.slice(0, depth + 1).join('/'))
 }
 
 type FaultOfNode = (node: ts.Node, tree: ts.SourceFile) => string | undefined

@@ -11,6 +11,7 @@ import {
   FUNCTION_LINES_MAX,
   findBannedNames,
   findBareScripts,
+  findBrokenLinks,
   findCrowdedFolders,
   findEditedMigrations,
   findEmptyCatches,
@@ -174,6 +175,16 @@ guarantee({
   name: 'nothing is marked as unfinished',
   rule: findUnfinishedWork,
   bad: { 'a.ts': `// ${'TO'}${'DO'}: later`, 'b.sql': `-- ${'FIX'}${'ME'}`, 'c.ts': 'const mastodon = 1' },
+  faultCount: 2
+})
+
+guarantee({
+  name: 'every relative link of a document leads to a file or folder of the repository',
+  rule: findBrokenLinks,
+  bad: {
+    'README.md': '[a](docs/a.md#part) [b](docs/) [c](docs/gone.md) [d](https://example.org/) [e](#here)\n`[f](g.md)`',
+    'docs/a.md': '[up](../README.md)\n[far](../../outside.md)\n\n```\n[code](h.md)\n```\n'
+  },
   faultCount: 2
 })
 

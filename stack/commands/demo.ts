@@ -14,15 +14,15 @@ import { createLogger } from '../../monitoring/logger.ts'
 import { Database } from '../../sql/connect.ts'
 import { PostgresLedgerReport } from '../../sql/ledger-report.ts'
 import { makeCalls, readTrace } from '../demo/calls.ts'
-import { awaitDrained } from '../demo/drain.ts'
 import { type Account, demoRecords, newAccount } from '../demo/events.ts'
-import { type Installation, makeInstallation } from '../demo/installation.ts'
 import { LIMITED_CUSTOMERS, setLimits } from '../demo/limits.ts'
 import { QuotaProbe } from '../demo/probe.ts'
 import { Random } from '../demo/random.ts'
 import { sendAll } from '../demo/send.ts'
 import { type DemoResult, toJson, toPage } from '../demo/summary.ts'
 import { driftOf, findFaults } from '../demo/verdict.ts'
+import { awaitDrained } from '../installation/await-drained.ts'
+import { type Installation, makeInstallation } from '../installation/make-installation.ts'
 import { projectFolder } from '../machine/native-server.ts'
 import { createProgress } from '../machine/progress.ts'
 import { planProcesses } from '../processes.ts'
@@ -51,7 +51,7 @@ const choice = new Command('demo')
 const progress = createProgress()
 const services = await startServices({ onProgress: progress })
 try {
-  const installation = await makeInstallation(services.urls)
+  const installation = await makeInstallation(services.urls, 'demo')
   try {
     const result = await runDemo(installation)
     console.log(choice.json ? JSON.stringify(toJson(result)) : toPage(result))

@@ -47,8 +47,13 @@ function findCounted(site: Site, wrong: string[]): UsageEvent[] {
     for (const { event } of chosen) counted.push(event)
     for (const { partition, offset, event } of group) {
       if (first === undefined || chosen.some((one) => one.partition === partition && one.offset === offset)) continue
-      const isSame = isSameContent(first.event, event)
-      checkLeftOut(site, { partition, offset, reason: isSame ? 'duplicate' : 'conflict' }, wrong)
+      const others = group.filter((one) => one.partition !== partition || one.offset !== offset)
+      const noted = site.postgres.partition(partition).uncounted.get(offset)
+      const isApt = others.some((other) => isSameContent(other.event, event) === (noted === 'duplicate'))
+      // Not always against the one that is counted in the end: the ledger may have passed this record by a verdict on a copy
+      // that Redis then lost before the ledger had it, whereupon another copy came first.
+      const reason = isApt && noted === 'conflict' ? 'conflict' : 'duplicate'
+      checkLeftOut(site, { partition, offset, reason: isApt ? reason : `one of ${others.length + 1} copies` }, wrong)
     }
   }
   return counted
@@ -165,7 +170,7 @@ async function checkLimits(site: Site, of: Kept, wrong: string[]): Promise<void>
         if (!standing.known || standing.limits === null) wrong.push(`${customerId} is ${JSON.stringify(standing)}`)
         else
           for (const limit of limits)
-            checkStanding({ ...of, at, now, caller: { userId, model }, held }, limit, standing.limits, wrong)
+            checkStanding({ ...of, at, now, caller: { userId, model }, held, standing: standing.limits }, limit, wrong)
       }
     }
   }
@@ -176,10 +181,11 @@ interface Asked extends Kept {
   readonly now: number
   readonly caller: Caller
   readonly held: readonly (Caller & { readonly tokens: TokenPools })[]
+  readonly standing: readonly LimitStanding[]
 }
 
-function checkStanding(asked: Asked, limit: Limit, standing: readonly LimitStanding[], wrong: string[]): void {
-  const { kept, caller, at, now, events } = asked
+function checkStanding(asked: Asked, limit: Limit, wrong: string[]): void {
+  const { kept, caller, at, now, events, standing } = asked
   const isPast = at < now
   const window = windowAt(limit, kept.timeZone, at)
   const line = standing.find(({ id }) => id === limit.id)

@@ -78,6 +78,11 @@ export class Postgres {
     for (const [shard, repairer] of this.#repairers) if (repairer === process) this.#repairers.delete(shard)
   }
 
+  /** Who holds the advisory lock of a shard. */
+  repairer(shard: number): SimulatedProcess | undefined {
+    return this.#repairers.get(shard)
+  }
+
   takeLock(shard: number, process: SimulatedProcess): boolean {
     if (this.#repairers.has(shard)) return false
     this.#repairers.set(shard, process)

@@ -5,8 +5,6 @@ import type { UsageRecord } from '../../domain/tokens/usage-event.ts'
 import type { SimulatedProcess, World } from './world.ts'
 
 const BATCH_RECORDS_MAX = 6
-/** Steps between two looks at a log that has ended. */
-const IDLE_STEPS = 8
 const TICKS = 0.22
 
 export class UsageTopic {
@@ -44,12 +42,15 @@ export class SimulatedSource implements PartitionSource {
   readonly #process: SimulatedProcess
   readonly #topic: UsageTopic
   readonly #partition: number
+  readonly #idleSteps: number
   #position = 0
 
-  constructor(process: SimulatedProcess, topic: UsageTopic, partition: number) {
+  /** `idleSteps`: between two looks at a log that has ended. */
+  constructor(process: SimulatedProcess, topic: UsageTopic, of: { partition: number; idleSteps: number }) {
     this.#process = process
     this.#topic = topic
-    this.#partition = partition
+    this.#partition = of.partition
+    this.#idleSteps = of.idleSteps
   }
 
   open(offset: number, previousArrivedAt: number | null): Promise<void> {
@@ -64,7 +65,10 @@ export class SimulatedSource implements PartitionSource {
 
   next(): Promise<Work> {
     const isIdle = this.#position >= this.#topic.end(this.#partition)
-    return this.#process.call('log next', () => this.#work(), { delaySteps: isIdle ? IDLE_STEPS : 0, failure: null })
+    return this.#process.call('log next', () => this.#work(), {
+      delaySteps: isIdle ? this.#idleSteps : 0,
+      failure: null
+    })
   }
 
   report(): void {

@@ -18,7 +18,7 @@ import type { SimulatedProcess, World } from './world.ts'
 
 export const SHARDS = 2
 export const PARTITIONS = 2
-const RESTART_STEPS = 4
+const RESTART_STEPS = 12
 
 /** Where the processes of one history work. */
 export interface Site {
@@ -51,7 +51,7 @@ export function startMeter(site: Site, partition: number): SimulatedProcess {
     const shards = shardsOf(site, redisOf(process, site.redis))
     const repairPorts = repairPortsOf(site, process, { fromEmpty: false })
     const ports = {
-      source: new SimulatedSource(process, topic, partition),
+      source: new SimulatedSource(process, topic, { partition, idleSteps: 8 }),
       meter: new RedisConsumerMeter(shards),
       ledger: simulatedLedger(process, postgres),
       deadLetters: simulatedDeadLetters(process, topic),
@@ -90,7 +90,7 @@ export function startRebuild(site: Site, shard: number): SimulatedProcess {
 export function startAnalytics(site: Site, partition: number): SimulatedProcess {
   const { world, topic, postgres, clickhouse } = site
   return world.start(`analytics ${partition}`, (process) => {
-    const source = new SimulatedSource(process, topic, partition)
+    const source = new SimulatedSource(process, topic, { partition, idleSteps: 25 })
     const blocks = simulatedBlocks(process, postgres)
     const log = simulatedUsageLog(process, clickhouse)
     return again(process, () => runAnalyticsPartition({ partition, source, blocks, log, decode, blockEventsMax: 5 }))

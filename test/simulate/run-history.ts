@@ -90,23 +90,23 @@ class History {
     const dice = random.next()
     const shard = random.below(SHARDS)
     const partition = random.below(PARTITIONS)
-    if (dice < 0.02) this.#kill(partition)
-    else if (dice < 0.03) this.#overtake(partition)
-    else if (dice < 0.034) this.#retire(partition)
-    else if (dice < 0.044) this.#freeze(random.pick(processes))
-    else if (dice < 0.05) this.#upsetAnalytics(partition)
-    else if (dice < 0.055) this.#loseSessions(random.pick(processes))
-    else if (dice < 0.058) this.#restartClients()
-    else if (dice < 0.06) this.#rebuild(shard)
-    else if (dice < 0.064) await this.#befall(`shard ${shard} is emptied`, this.#disasters.empty(shard))
-    else if (dice < 0.067) await this.#befall(`shard ${shard} restarts`, this.#disasters.restart(shard))
-    else if (dice < 0.069)
+    if (dice < 0.012) this.#kill(partition)
+    else if (dice < 0.022) this.#overtake(partition)
+    else if (dice < 0.026) this.#retire(partition)
+    else if (dice < 0.036) this.#freeze(random.pick(processes))
+    else if (dice < 0.042) this.#upsetAnalytics(partition)
+    else if (dice < 0.047) this.#loseSessions(this.#site.postgres.repairer(shard) ?? random.pick(processes))
+    else if (dice < 0.05) this.#restartClients()
+    else if (dice < 0.052) this.#rebuild(shard)
+    else if (dice < 0.055) await this.#befall(`shard ${shard} is emptied`, this.#disasters.empty(shard))
+    else if (dice < 0.059) await this.#befall(`shard ${shard} restarts`, this.#disasters.restart(shard))
+    else if (dice < 0.0605)
       await this.#befall(`a script on shard ${shard} dies half-way`, this.#disasters.halfWrite(shard))
-    else if (dice < 0.082) await this.#befall(`shard ${shard} is saved`, this.#disasters.save(shard))
-    else if (dice < 0.09) await this.#befall(`shard ${shard} rolls back`, this.#disasters.rollBack(shard))
+    else if (dice < 0.075) await this.#befall(`shard ${shard} is saved`, this.#disasters.save(shard))
+    else if (dice < 0.087) await this.#befall(`shard ${shard} rolls back`, this.#disasters.rollBack(shard))
   }
 
-  async #befall(what: string, disaster: Promise<boolean | void>): Promise<void> {
+  async #befall(what: string, disaster: Promise<unknown>): Promise<void> {
     if ((await disaster) !== false) this.#world.tell(`** ${what}`)
   }
 
@@ -151,6 +151,7 @@ class History {
   #loseSessions(process: SimulatedProcess): void {
     this.#world.tell(`** ${process.name} loses its sessions`)
     this.#site.postgres.endSessions(process)
+    if (this.#world.random.happens(0.5)) this.#freeze(process)
   }
 
   #rebuild(shard: number): void {

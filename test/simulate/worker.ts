@@ -2,7 +2,7 @@
  * One worker of a simulation: a process of its own with a Redis of its own. It is forked by stack/simulate.ts, runs the seeds
  * that it is told, a few at a time so that none waits for another's answer from Redis, and tells each result.
  */
-import { plantDefect } from './plant-defect.ts'
+import { plantDefect } from './defects.ts'
 
 /** What a worker is told. */
 export interface Order {
@@ -42,7 +42,12 @@ async function work(order: Order): Promise<void> {
       tell({ seed, wrong })
     }
   }
+  const orphaned = (): void => {
+    void redis.shutdown('NOSAVE').finally(() => process.exit(1))
+  }
+  process.once('disconnect', orphaned)
   await Promise.all(Array.from({ length: HISTORIES_AT_ONCE }, runSome))
+  process.off('disconnect', orphaned)
   redis.disconnect()
   process.disconnect()
 }

@@ -1,4 +1,4 @@
-/** An installation of the demo's own on the running services, gone when it ends: its counts are the demo's alone. */
+/** An installation of one's own on running services, for the demo and the fault tests: its counts are theirs alone, and it is gone when it ends. */
 import { randomBytes } from 'node:crypto'
 import { connectClickHouse } from '../../clickhouse/connect.ts'
 import { createKafka } from '../../ingest/kafkajs/kafka-client.ts'
@@ -18,10 +18,11 @@ export interface Installation {
 /** Small, so that a killed consumer's partitions move within seconds. The broker of the stack allows it. */
 const SESSION_TIMEOUT_MS = 2_000
 
-export async function makeInstallation(urls: ServiceUrls): Promise<Installation> {
-  const name = `demo_${randomBytes(4).toString('hex')}`
-  const server = new Database({ databaseUrl: urls.DATABASE_URL, applicationName: 'tokenmeter-demo', connectionsMax: 2 })
-  await server.query('make the database of the demo', { text: `create database ${name}` })
+/** `kind` begins the name of everything it makes, `demo` for instance. */
+export async function makeInstallation(urls: ServiceUrls, kind: string): Promise<Installation> {
+  const name = `${kind}_${randomBytes(4).toString('hex')}`
+  const server = new Database({ databaseUrl: urls.DATABASE_URL, applicationName: `tokenmeter-${kind}`, connectionsMax: 2 })
+  await server.query('make the database of an installation', { text: `create database ${name}` })
   const databaseUrl = new URL(urls.DATABASE_URL)
   databaseUrl.pathname = `/${name}`
   const environment = {
@@ -51,7 +52,7 @@ async function remove(
   await admin.deleteTopics({ topics: [usage, letters] })
   await admin.deleteGroups([`${name}-meter`, `${name}-analytics`])
   await admin.disconnect()
-  await server.query('drop the database of the demo', { text: `drop database ${name} with (force)` })
+  await server.query('drop the database of an installation', { text: `drop database ${name} with (force)` })
   await server.close()
   const clickhouse = connectClickHouse({ url: urls.CLICKHOUSE_URL, database: 'default' })
   await clickhouse.command({ query: `drop database if exists ${name}` })

@@ -8,15 +8,17 @@ export interface Drain {
   readonly database: Database
   /** Told of the records whose effect is everywhere, and of all there are. */
   readonly onProgress: (done: number, all: number) => void
+  /** So long without a step forward, and something stands still for good. */
+  readonly standstillMaxMs?: number
 }
 
-/** So long without a step forward, and something stands still for good. */
 const STANDSTILL_MAX_MS = 90_000
 const LOOK_INTERVAL_MS = 200
 
-export async function awaitDrained({ admin, topic, database, onProgress }: Drain): Promise<void> {
+export async function awaitDrained(drain: Drain): Promise<void> {
+  const { admin, topic, database, onProgress, standstillMaxMs = STANDSTILL_MAX_MS } = drain
   let most = -1
-  let deadline = Date.now() + STANDSTILL_MAX_MS
+  let deadline = Date.now() + standstillMaxMs
   for (;;) {
     const ends = await admin.fetchTopicOffsets(topic)
     const all = ends.reduce((sum, { high }) => sum + Number(high), 0)
@@ -26,7 +28,7 @@ export async function awaitDrained({ admin, topic, database, onProgress }: Drain
     if (done >= all) return
     if (done > most) {
       most = done
-      deadline = Date.now() + STANDSTILL_MAX_MS
+      deadline = Date.now() + standstillMaxMs
     }
     if (Date.now() > deadline) {
       throw new Error(
