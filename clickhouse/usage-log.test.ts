@@ -50,8 +50,8 @@ t.test('a block inserted twice counts once, in the events and in the roll-up', a
   t.same(
     fromEvents.map(({ day, events, tokens }) => [day, events, tokens.input]),
     [
-      ['2026-03-31', 1n, 5n],
-      ['2026-04-01', 2n, 10n]
+      [dayOf(Date.parse('2026-03-31')), 1n, 5n],
+      [dayOf(Date.parse('2026-04-01')), 2n, 10n]
     ]
   )
   t.same(fromRollUp, fromEvents)

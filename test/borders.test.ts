@@ -50,7 +50,7 @@ const ALLOWED: readonly PlantedFile[] = [
   { file: 'monitoring/logger.ts', imports: ['pino', '../domain/ports.ts'] },
   { file: 'ingest/consumer.ts', imports: ['../domain/ports.ts', '../monitoring/logger.ts', 'kafkajs'] },
   { file: 'ingest/main.ts', imports: ['./consumer.ts', '../meter/meter.ts', '../sql/store.ts'] },
-  { file: 'ingest/commands/dead-letters-command.ts', imports: ['../sql/store.ts', './consumer.ts'] },
+  { file: 'ingest/dead-letters-command.ts', imports: ['../sql/store.ts', './consumer.ts'] },
   { file: 'api/app.ts', imports: ['../domain/ports.ts', 'fastify', '@fastify/cors'] },
   { file: 'api/main.ts', imports: ['./app.ts', '../ingest/consumer.ts', '../clickhouse/usage-log.ts'] },
   { file: 'billing-job/close-period.ts', imports: ['../domain/ports.ts', 'bullmq'] },
