@@ -4,8 +4,8 @@
 
 import type { LedgerFlush, LedgerPosition, LedgerRow, Refusable, UsageLedger } from '../domain/ports.ts'
 import { TOKEN_POOLS } from '../domain/tokens/token-pools.ts'
-import { numberArrayLiteral, textArrayLiteral } from './encoding/array-literal.ts'
 import type { Database } from './connect.ts'
+import { numberArrayLiteral, textArrayLiteral } from './encoding/array-literal.ts'
 import { type LedgerColumns, toLedgerRows } from './encoding/ledger-rows.ts'
 import { decodePageKey, encodePageKey } from './encoding/page-key.ts'
 

@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { projectFolder } from '../machine/native-server.ts'
+import { installMissing, listMissingTestPrograms } from '../machine/packages.ts'
 import { createProgress } from '../machine/progress.ts'
 import { startServices } from '../services.ts'
 import { countTests } from './tap-count.ts'
@@ -24,7 +25,9 @@ try {
 }
 
 async function runTests(): Promise<void> {
-  const services = await startServices({ onProgress: createProgress() })
+  const progress = createProgress()
+  await installMissing(listMissingTestPrograms, progress)
+  const services = await startServices({ onProgress: progress })
   try {
     const { exitCode, tail } = await runTap({ ...services.urls })
     const { passed, failed, skipped } = countTests(tail, exitCode)

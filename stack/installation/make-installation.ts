@@ -21,7 +21,11 @@ const SESSION_TIMEOUT_MS = 2_000
 /** `kind` begins the name of everything it makes, `demo` for instance. */
 export async function makeInstallation(urls: ServiceUrls, kind: string): Promise<Installation> {
   const name = `${kind}_${randomBytes(4).toString('hex')}`
-  const server = new Database({ databaseUrl: urls.DATABASE_URL, applicationName: `tokenmeter-${kind}`, connectionsMax: 2 })
+  const server = new Database({
+    databaseUrl: urls.DATABASE_URL,
+    applicationName: `tokenmeter-${kind}`,
+    connectionsMax: 2
+  })
   await server.query('make the database of an installation', { text: `create database ${name}` })
   const databaseUrl = new URL(urls.DATABASE_URL)
   databaseUrl.pathname = `/${name}`

@@ -14,16 +14,28 @@ export function listMissingPackages(): string[] {
   return missing
 }
 
-/** Installs what is missing when this user may; otherwise fails with the command that does. */
+/** What only tests use: an independent Kafka client, and a browser for the page that describes the API. */
+export function listMissingTestPrograms(): string[] {
+  return ['kcat', 'chromium'].filter((name) => !isInstalled(() => findProgram(name)))
+}
+
 export async function ensurePackages(onProgress: (line: string) => void): Promise<void> {
-  const missing = listMissingPackages()
+  await installMissing(listMissingPackages, onProgress)
+}
+
+/** Installs what is missing when this user may; otherwise fails with the command that does. */
+export async function installMissing(
+  listMissing: () => readonly string[],
+  onProgress: (line: string) => void
+): Promise<void> {
+  const missing = listMissing()
   if (missing.length === 0) return
   const command = `apt-get update && apt-get install -y --no-install-recommends ${missing.join(' ')}`
   const mayInstall = process.getuid?.() === 0 && isInstalled(() => findProgram('apt-get'))
-  if (!mayInstall) throw new Error(`the stack needs ${missing.join(', ')}; install with: sudo sh -c '${command}'`)
+  if (!mayInstall) throw new Error(`${missing.join(', ')} must be there; install with: sudo sh -c '${command}'`)
   onProgress(`packages: installing ${missing.join(', ')} (${command})`)
   await runShell(command)
-  const stillMissing = listMissingPackages()
+  const stillMissing = listMissing()
   if (stillMissing.length > 0) throw new Error(`apt-get has run, and ${stillMissing.join(', ')} is still missing`)
 }
 
