@@ -24,7 +24,7 @@ import { withCrashPoints } from '../monitoring/crash-point.ts'
 import { startHealthServer } from '../monitoring/health.ts'
 import { loadConfig, validateOnly } from '../monitoring/load-config.ts'
 import { createLogger } from '../monitoring/logger.ts'
-import { createIngestMetrics, createRegistry } from '../monitoring/metrics.ts'
+import { createIngestMetrics, createRegistry, forgetPartition, withTimer } from '../monitoring/metrics.ts'
 import { Shutdown } from '../monitoring/shutdown.ts'
 import { PostgresAnalyticsBlocks } from '../sql/analytics-blocks.ts'
 import { Database, LONG_STATEMENT_TIMEOUT_MS } from '../sql/connect.ts'
@@ -99,13 +99,20 @@ function crashing<T extends object>(port: string, adapter: T): T {
   return withCrashPoints(port, adapter, config.CRASH_AT)
 }
 
+let lagOfMeter = (): ReadonlyMap<number, number> => new Map()
 if (config.CONSUMERS.includes('meter')) await startMeter()
 if (config.CONSUMERS.includes('analytics')) await startAnalytics()
 const health = await startHealthServer({
   host: config.METRICS_HOST,
   port: config.METRICS_PORT,
   checks,
-  metrics: registry
+  metrics: {
+    contentType: registry.contentType,
+    metrics: async () => {
+      for (const [partition, records] of lagOfMeter()) metrics.lagRecords.set({ partition: String(partition) }, records)
+      return registry.metrics()
+    }
+  }
 })
 shutdown.add('health', () => health.close())
 logger.info({ consumers: config.CONSUMERS, topic: usage.name, partitions, metricsPort: health.port }, 'ready')
@@ -140,8 +147,12 @@ async function startMeter(): Promise<void> {
     partitions
   }
   const ports = {
-    meter: crashing('meter', new RedisConsumerMeter(shards)),
-    ledger: crashing('ledger', new PostgresUsageLedger(database, config.METER_SHARDS)),
+    meter: withTimer(crashing('meter', new RedisConsumerMeter(shards)), 'apply', metrics.applySeconds),
+    ledger: withTimer(
+      crashing('ledger', new PostgresUsageLedger(database, config.METER_SHARDS)),
+      'flush',
+      metrics.flushSeconds
+    ),
     deadLetters: crashing('dead-letters', letters),
     decode,
     repair: oncePerShard((shard, generation) => repairShard(shard, generation, repair))
@@ -155,17 +166,18 @@ async function startMeter(): Promise<void> {
       runMeterPartition(
         { ...ports, source },
         { partition, shards: config.METER_SHARDS, pendingRecordsMax: config.PENDING_EVENTS_MAX }
-      )
+      ).finally(() => forgetPartition(metrics, partition))
   })
   shutdown.add('meter consumer', () => running.stop())
+  lagOfMeter = () => running.lag()
   checks.redis = () => redis.ping()
 }
 
 /** The partitions of one process find a shard unusable at the same moment: they wait for one repair. */
 function oncePerShard(
-  act: (shard: number, generation: number) => Promise<void>
-): (shard: number, generation: number) => Promise<void> {
-  const running = new Map<number, Promise<void>>()
+  act: (shard: number, generation: number) => Promise<unknown>
+): (shard: number, generation: number) => Promise<unknown> {
+  const running = new Map<number, Promise<unknown>>()
   return async (shard, generation) => {
     const repair = running.get(shard) ?? act(shard, generation).finally(() => running.delete(shard))
     running.set(shard, repair)

@@ -39,7 +39,7 @@ export interface MeterPartitionPorts {
   readonly deadLetters: DeadLetters
   readonly decode: (record: UsageRecord) => Decoded
   /** Makes a shard usable again that was found unusable in this generation, or leaves it to another who does. */
-  readonly repair: (shard: number, generation: number) => Promise<void>
+  readonly repair: (shard: number, generation: number) => Promise<unknown>
 }
 
 export interface MeterPartitionOptions {

@@ -49,10 +49,11 @@ const CHUNK_CUSTOMERS = 100
  * in which the caller found it unusable: under a later one somebody has repaired it meanwhile. Throws `RetryableError` while
  * another repairer is at work.
  */
-export async function repairShard(shard: number, seen: number, ports: RepairPorts): Promise<void> {
+export async function repairShard(shard: number, seen: number, ports: RepairPorts): Promise<'repaired' | 'overtaken'> {
   const done = await ports.ledger.withLock(shard, () => repairLocked(shard, seen, ports))
   if (done === null)
     throw new RetryableError('shard-under-repair', `shard ${shard} is being repaired by another process`)
+  return done
 }
 
 async function repairLocked(shard: number, seen: number, ports: RepairPorts): Promise<'repaired' | 'overtaken'> {

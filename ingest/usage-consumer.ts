@@ -31,6 +31,8 @@ export interface PartitionsOptions {
 export interface RunningPartitions {
   /** Partitions whose loops run, ascending. */
   partitions(): readonly number[]
+  /** Records of each of them whose effect was not reported yet, as far as the log's end is known. */
+  lag(): ReadonlyMap<number, number>
   /** Lets each loop flush and return, commits what they reported, and leaves the group. */
   stop(): Promise<void>
 }
@@ -60,6 +62,8 @@ class PartitionLoops implements RunningPartitions {
   readonly #fetcher: PartitionFetcher
   readonly #loops = new Map<number, RunningLoop>()
   readonly #reported = new Map<number, number>()
+  /** The last report of each partition that runs. */
+  readonly #effective = new Map<number, number>()
   #assigned: ReadonlySet<number> = new Set()
   #isStopping = false
   #commitTimer: NodeJS.Timeout | undefined
@@ -92,6 +96,15 @@ class PartitionLoops implements RunningPartitions {
     return [...this.#loops.keys()].sort((a, b) => a - b)
   }
 
+  lag(): ReadonlyMap<number, number> {
+    const lags = new Map<number, number>()
+    for (const [partition, offset] of this.#effective) {
+      const seen = this.#fetcher.lastSeenEnd(partition)
+      if (seen !== null) lags.set(partition, Math.max(0, seen.end - offset))
+    }
+    return lags
+  }
+
   async stop(): Promise<void> {
     this.#isStopping = true
     clearTimeout(this.#commitTimer)
@@ -120,10 +133,14 @@ class PartitionLoops implements RunningPartitions {
       fetcher: this.#fetcher,
       tuning: this.#tuning,
       flushIntervalMs: flushIntervalMs ?? FLUSH_INTERVAL_MS,
-      report: (reported, offset) => this.#reported.set(reported, offset)
+      report: (reported, offset) => {
+        this.#reported.set(reported, offset)
+        this.#effective.set(reported, offset)
+      }
     })
     const done = this.#run(partition, source).then((outcome) => {
       this.#loops.delete(partition)
+      this.#effective.delete(partition)
       this.#fetcher.unfollow(partition)
       // It came back while its loop was still flushing.
       if (outcome === 'stopped' && this.#assigned.has(partition)) this.#begin(partition)

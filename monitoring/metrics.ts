@@ -139,6 +139,27 @@ export function forgetPartition(metrics: IngestMetrics, partition: number): void
   }
 }
 
+/** The port with one method timed. On the port itself: a proxy has none of its private fields. */
+export function withTimer<T extends object>(port: T, method: keyof T & string, seconds: Histogram): T {
+  const act: unknown = Reflect.get(port, method)
+  if (typeof act !== 'function') throw new Error(`there is no method ${method} to time`)
+  const timed = async (...args: unknown[]): Promise<unknown> => {
+    const end = seconds.startTimer()
+    try {
+      return await Reflect.apply(act, port, args)
+    } finally {
+      end()
+    }
+  }
+  return new Proxy(port, {
+    get(target, property) {
+      if (property === method) return timed
+      const value: unknown = Reflect.get(target, property)
+      return typeof value === 'function' ? value.bind(target) : value
+    }
+  })
+}
+
 export interface ApiMetrics {
   readonly requestSeconds: Histogram<'route' | 'method' | 'status'>
   readonly checks: Counter<'outcome'>

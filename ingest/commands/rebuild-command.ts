@@ -66,7 +66,7 @@ async function rebuild(choice: Choice): Promise<void> {
     const chosen = choice.all ? Array.from({ length: config.METER_SHARDS }, (_, shard) => shard) : [choice.shard]
     for (const shard of chosen) {
       if (shard === undefined) throw new Error('say which: --customer, --shard or --all')
-      await repairShard(shard, await ledger.generation(shard), {
+      const outcome = await repairShard(shard, await ledger.generation(shard), {
         meter: new RedisMeterRepair(shards, { fromEmpty: true }),
         ledger,
         log,
@@ -75,6 +75,7 @@ async function rebuild(choice: Choice): Promise<void> {
         shards: config.METER_SHARDS,
         partitions
       })
+      if (outcome === 'overtaken') throw new Error(`shard ${shard}: another repair came first; look again and repeat`)
       console.log(`shard ${shard}: built anew and in force`)
     }
   } finally {

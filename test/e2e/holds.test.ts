@@ -8,7 +8,7 @@ import { startSystem } from './start-system.ts'
 import { limit, SOURCE, usageEnvelope } from './usage-envelope.ts'
 
 const HOLDS = 1_000
-const HOLD_TTL_SECONDS = 12
+const HOLD_TTL_SECONDS = 15
 const HELD_TOKENS = 137
 const MAX = 100_000
 const PATIENCE = { timeoutMs: 15_000 }
