@@ -1,4 +1,5 @@
 /** Calls one API process over HTTP, as a service of the platform does. */
+import { setTimeout as delay } from 'node:timers/promises'
 import type { UsageEnvelope } from './usage-envelope.ts'
 
 export interface Answer {
@@ -52,6 +53,7 @@ export interface HoldAsk {
 }
 
 const ANSWER_TIMEOUT_MS = 30_000
+const BUSY_TRIES_MAX = 10
 
 /** The JSON of an answer. What it holds is what the caller expects; the tests compare it. */
 export function told<T>({ text }: Answer): T {
@@ -71,8 +73,17 @@ export class ApiCaller {
     return this.sendBytes(method, path, body === undefined ? null : JSON.stringify(body))
   }
 
-  /** A body as it is, which may be no JSON at all. */
+  /** A body as it is, which may be no JSON at all. What the API is too busy for is asked again, as its Retry-After says. */
   async sendBytes(method: string, path: string, body: string | Buffer | null): Promise<Answer> {
+    for (let tries = 1; ; tries++) {
+      const answer = await this.#sendOnce(method, path, body)
+      const isTooBusy = answer.status === 503 && told<ProblemTold>(answer).code === 'overloaded'
+      if (!isTooBusy || tries === BUSY_TRIES_MAX) return answer
+      await delay(1_000 * Number(answer.headers.get('retry-after')))
+    }
+  }
+
+  async #sendOnce(method: string, path: string, body: string | Buffer | null): Promise<Answer> {
     const response = await fetch(`${this.url}${path}`, {
       method,
       headers: {

@@ -8,7 +8,8 @@ import { startSystem } from './start-system.ts'
 import { limit, SOURCE, usageEnvelope } from './usage-envelope.ts'
 
 const HOLDS = 1_000
-const HOLD_TTL_SECONDS = 15
+/** Longer than the storm may take on a busy machine; what is admitted is renewed for a second only, to see it expire. */
+const HOLD_TTL_SECONDS = 600
 const HELD_TOKENS = 137
 const MAX = 100_000
 const PATIENCE = { timeoutMs: 15_000 }
@@ -36,6 +37,9 @@ function holdState(customerId: string, holdId: string): Promise<string> {
     .then((answer) => told<HoldTold['hold']>(answer).state)
 }
 
+/** Ids of the storm's holds that were admitted. */
+let admittedIds: string[] = []
+
 await limited('crowd', MAX)
 
 t.test('a thousand holds at once through two APIs fill a limit and never pass it', async (t) => {
@@ -48,7 +52,8 @@ t.test('a thousand holds at once through two APIs fill a limit and never pass it
     })
   )
   t.comment(`${HOLDS} answers in ${Math.round(performance.now() - startedAt)} ms`)
-  const admitted = answers.filter(({ status }) => status === 201).length
+  admittedIds = answers.flatMap(({ status }, i) => (status === 201 ? [`crowd-${i}`] : []))
+  const admitted = admittedIds.length
   const refused = answers.filter(({ status }) => status === 429)
   t.equal(admitted + refused.length, HOLDS, 'each is admitted or refused')
   t.ok(admitted * HELD_TOKENS <= MAX, `${admitted} holds stay within the limit`)
@@ -107,15 +112,23 @@ t.test('a void takes tokens back in quota, ledger and ClickHouse, once', async (
 })
 
 t.test('what nobody settles expires, and every token is free again', async (t) => {
+  const renewal = { customerId: 'crowd', ttlSeconds: 1 }
+  const renewed = await Promise.all(
+    admittedIds.map((holdId) => api.send('POST', `/v1/quota/holds/${holdId}/extend`, renewal))
+  )
+  t.same(
+    renewed.filter(({ status }) => status !== 200).map(({ text }) => text),
+    []
+  )
   const freed = await waitUntil(
     async () => {
       const limit = await api.standing('crowd', 'all')
       return limit !== undefined && limit.held === 0 && limit
     },
-    { what: 'the holds to expire', timeoutMs: (HOLD_TTL_SECONDS + 10) * 1_000 }
+    { what: 'the holds to expire', timeoutMs: 30_000 }
   )
   t.match(freed, { used: 0, held: 0, remaining: MAX })
-  t.equal(await holdState('crowd', 'crowd-0'), 'expired')
+  t.equal(await holdState('crowd', admittedIds[0] ?? ''), 'expired')
   const whole = { holdId: 'all-of-it', customerId: 'crowd', model: 'gpt-5.1', tokens: { output: MAX }, ttlSeconds: 60 }
   t.equal((await api.hold(whole)).status, 201, 'one hold may have all of it')
   t.equal(JSON.parse(await npmRun(system.environment, 'reconcile', '--json')).drift, 0)

@@ -12,7 +12,9 @@ export interface WatchOptions {
   readonly usedAtMost: (userId: string) => number
 }
 
-const PACE_MS = 5
+/** Several at a time, so that a moment of a few milliseconds is seen. */
+const CALLERS = 3
+const PACE_MS = 2
 
 export class StandingWatch {
   /** Answers by what they said: `known`, `seeding`, why the meter could not know, or `unknown-customer`. */
@@ -21,7 +23,7 @@ export class StandingWatch {
   readonly faults: string[] = []
   readonly #options: WatchOptions
   #isWanted = false
-  #running: Promise<void> = Promise.resolve()
+  #running: Promise<unknown> = Promise.resolve()
 
   constructor(options: WatchOptions) {
     this.#options = options
@@ -29,7 +31,7 @@ export class StandingWatch {
 
   start(): void {
     this.#isWanted = true
-    this.#running = this.#run()
+    this.#running = Promise.all(Array.from({ length: CALLERS }, (_, caller) => this.#run(caller)))
   }
 
   async stop(): Promise<void> {
@@ -42,8 +44,8 @@ export class StandingWatch {
     return this.answers.get(kind) ?? 0
   }
 
-  async #run(): Promise<void> {
-    for (let i = 0; this.#isWanted; i++) {
+  async #run(caller: number): Promise<void> {
+    for (let i = caller; this.#isWanted; i++) {
       await this.#look(this.#options.users[i % this.#options.users.length] ?? '')
       await delay(PACE_MS)
     }

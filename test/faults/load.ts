@@ -9,6 +9,8 @@ const DAY_MS = 86_400_000
 const REMEMBERED = 500
 
 export class Load {
+  /** Tokens handed over so far, by customer: what is sent again or contradicts adds nothing. */
+  readonly sent = new Map<string, number>()
   readonly #producer: Producer
   readonly #topic: string
   readonly #perBatch: number
@@ -81,6 +83,7 @@ export class Load {
 
   #event(subject: string, time: number): Record<string, unknown> {
     const tokens = { input: 1 + this.#random.below(500), output: this.#random.below(200) }
+    this.sent.set(subject, (this.sent.get(subject) ?? 0) + tokens.input + tokens.output)
     const data = { ...DATA, userId: `user-${this.#random.below(5)}`, tokens }
     return {
       specversion: '1.0',
