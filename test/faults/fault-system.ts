@@ -95,13 +95,20 @@ export class FaultSystem {
   }
 
   /** Writes that were refused to a process because another had moved on, by its own metrics. */
-  async fenced(name: string): Promise<number> {
+  fenced(name: string): Promise<number> {
+    return this.#metric(name, 'tokenmeter_fenced_total')
+  }
+
+  /** Events that a process has counted since its start. */
+  counted(name: string): Promise<number> {
+    return this.#metric(name, 'tokenmeter_events_counted_total')
+  }
+
+  async #metric(name: string, metric: string): Promise<number> {
     const answer = await fetch(`http://127.0.0.1:${this.#ports.get(name)}/metrics`)
     const text = await answer.text()
-    return [...text.matchAll(/^tokenmeter_fenced_total\{.*\} (\d+)$/gm)].reduce(
-      (sum, [, count]) => sum + Number(count),
-      0
-    )
+    const values = text.matchAll(new RegExp(`^${metric}(?:\\{.*\\})? (\\d+)$`, 'gm'))
+    return [...values].reduce((sum, [, value]) => sum + Number(value), 0)
   }
 
   /** Ends the load, waits until everything has its effect, and holds the stores against a replay of the log. */

@@ -54,6 +54,8 @@ t.test('a zombie that wakes up past its session is fenced, and changes nothing',
   system.load.start()
   for (let i = 0; i < 3; i++) {
     const zombie = system.meters[i % 2] ?? 'meter-1'
+    const countedBefore = await system.counted(zombie)
+    await until(`${zombie} to count`, async () => (await system.counted(zombie)) > countedBefore)
     const fencedBefore = await system.fenced(zombie)
     const joins = system.saw(/partitions assigned/)
     system.supervisor.kill(zombie, 'SIGSTOP')

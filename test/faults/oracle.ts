@@ -2,11 +2,20 @@
  * What must be true after any fault, by an independent replay of the log: I1 to I5 of the promises. It reads records and
  * stores with plain code of its own; only reconciling, which is a promise itself, is the product's.
  */
+import type { Kafka } from 'kafkajs'
 import { connectClickHouse } from '../../clickhouse/connect.ts'
 import { reconcileStores } from '../../ingest/commands/reconcile-command.ts'
 import { KafkaLogReader } from '../../ingest/kafkajs/log-reader.ts'
+import type { Database } from '../../sql/connect.ts'
 import { silentLogger } from '../topics.ts'
-import type { FaultSystem } from './fault-system.ts'
+
+/** What is judged: where its stores are. */
+export interface Judged {
+  readonly kafka: Kafka
+  readonly database: Database
+  readonly environment: Readonly<Record<string, string>>
+  readonly installation: { readonly usageTopic: string }
+}
 
 export interface Finding {
   readonly promise: 'I1' | 'I2' | 'I3' | 'I4' | 'I5'
@@ -26,7 +35,7 @@ interface Logged {
 const DAY_MS = 86_400_000
 const HOUR_MS = 3_600_000
 
-export async function judge(system: FaultSystem): Promise<readonly Finding[]> {
+export async function judge(system: Judged): Promise<readonly Finding[]> {
   const findings: Finding[] = []
   const find = (promise: Finding['promise'], what: string): void => {
     if (findings.length < 20) findings.push({ promise, what })
@@ -71,7 +80,7 @@ function checkIdentities(events: readonly Logged[], uncounted: ReadonlyMap<strin
   }
 }
 
-async function checkLedger(system: FaultSystem, counted: readonly Logged[], find: Find): Promise<void> {
+async function checkLedger(system: Judged, counted: readonly Logged[], find: Find): Promise<void> {
   const rows = await system.database.query<{ customer_id: string; model: string; hour: number; tokens: string }>(
     'sum the ledger',
     {
@@ -90,7 +99,7 @@ async function checkLedger(system: FaultSystem, counted: readonly Logged[], find
   for (const [key, tokens] of expected) find('I2', `${key}: the ledger has nothing, the log ${tokens}`)
 }
 
-async function checkClickHouse(system: FaultSystem, counted: readonly Logged[], find: Find): Promise<void> {
+async function checkClickHouse(system: Judged, counted: readonly Logged[], find: Find): Promise<void> {
   const { CLICKHOUSE_URL: url = '', CLICKHOUSE_DATABASE: database = '' } = system.environment
   const client = connectClickHouse({ url, database })
   const answer = await client.query({
@@ -111,7 +120,7 @@ async function checkClickHouse(system: FaultSystem, counted: readonly Logged[], 
   for (const place of expected.keys()) find('I3', `${place} is not in ClickHouse`)
 }
 
-async function checkCursors(system: FaultSystem, ends: ReadonlyMap<number, number>, find: Find): Promise<void> {
+async function checkCursors(system: Judged, ends: ReadonlyMap<number, number>, find: Find): Promise<void> {
   const rows = await system.database.query<{ partition: number; ledger_cursor: string }>('read the cursors', {
     text: 'select partition, ledger_cursor from usage_partition'
   })
@@ -120,7 +129,7 @@ async function checkCursors(system: FaultSystem, ends: ReadonlyMap<number, numbe
   }
 }
 
-async function replay(system: FaultSystem) {
+async function replay(system: Judged) {
   const reader = readerOf(system, system.installation.usageTopic)
   const events: Logged[] = []
   const poison: string[] = []
@@ -156,7 +165,7 @@ function readEvent(text: string, arrivedAt: number, place: string): Logged | nul
   }
 }
 
-async function readUncounted(system: FaultSystem): Promise<Map<string, string>> {
+async function readUncounted(system: Judged): Promise<Map<string, string>> {
   const rows = await system.database.query<{ partition: number; record_offset: string; reason: string }>(
     'read what was left out',
     {
@@ -166,7 +175,7 @@ async function readUncounted(system: FaultSystem): Promise<Map<string, string>> 
   return new Map(rows.map(({ partition, record_offset, reason }) => [`${partition}:${record_offset}`, reason]))
 }
 
-async function readLetters(system: FaultSystem): Promise<Set<string>> {
+async function readLetters(system: Judged): Promise<Set<string>> {
   const reader = readerOf(system, system.environment.DEAD_LETTER_TOPIC ?? '')
   const places = new Set<string>()
   for (const [partition, { end }] of (await reader.ends()).entries()) {
@@ -178,7 +187,7 @@ async function readLetters(system: FaultSystem): Promise<Set<string>> {
   return places
 }
 
-function readerOf({ kafka, installation }: FaultSystem, topic: string): KafkaLogReader {
+function readerOf({ kafka, installation }: Judged, topic: string): KafkaLogReader {
   return new KafkaLogReader({ kafka, topic, groupIdPrefix: `oracle-${installation.usageTopic}`, logger: silentLogger })
 }
 
