@@ -13,8 +13,6 @@ export interface ProcessDefinition {
   /** Relative to the project, `api/main.ts` for instance. */
   entry: string
   environment: Readonly<Record<string, string>>
-  /** Given to Node before the entry. */
-  nodeArguments?: readonly string[]
   /** Answers 200 once the process does its work. Without one, `readyLine` in the log says it. */
   readyUrl?: string
   readyLine?: RegExp
@@ -73,21 +71,14 @@ export class Supervisor {
     return isAlive(child) ? (child.pid ?? null) : null
   }
 
-  /** Does nothing to a process that runs. `extra` goes to the environment of this start alone, not of restarts. */
-  start(name: string, extra: Readonly<Record<string, string>> = {}): void {
+  /** Does nothing to a process that runs. */
+  start(name: string): void {
     const supervised = this.#get(name)
     if (isAlive(supervised.child)) return
     clearTimeout(supervised.restartTimer)
     if (!this.#startOrder.includes(name)) this.#startOrder.push(name)
     supervised.isWanted = true
-    this.#spawn(supervised, extra)
-  }
-
-  /** Resolves when the process is down, with how it ended: a signal's name or `code N`. */
-  async waitEnd(name: string): Promise<string> {
-    const { child } = this.#get(name)
-    if (isAlive(child)) await once(child, 'exit')
-    return child?.signalCode ?? `code ${child?.exitCode}`
+    this.#spawn(supervised)
   }
 
   /** An accident: whatever the signal ends is started again, unless this supervisor does not restart. */
@@ -132,11 +123,11 @@ export class Supervisor {
   }
 
   /** A process group of its own keeps a terminal's Ctrl-C from ending all of them at once, in no order. */
-  #spawn(supervised: Supervised, extra: Readonly<Record<string, string>> = {}): void {
-    const { name, entry, environment, nodeArguments = [] } = supervised.definition
-    const child = spawn(process.execPath, ['--disable-warning=TimeoutNegativeWarning', ...nodeArguments, entry], {
+  #spawn(supervised: Supervised): void {
+    const { name, entry, environment } = supervised.definition
+    const child = spawn(process.execPath, ['--disable-warning=TimeoutNegativeWarning', entry], {
       cwd: projectFolder(),
-      env: { ...process.env, ...environment, ...extra },
+      env: { ...process.env, ...environment },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true
     })

@@ -37,7 +37,7 @@ const BANNED_WORDS = /^(managers?|helpers?|utils?|utilities|commons?|misc|base|l
 const BANNED_ALONE = /^(data|info|items?|types|interfaces|constants|functions|stuff)$/
 const UNFINISHED = /\b(TO[D]O|FIX[M]E|XX[X]|HAC[K])\b/
 
-/** Variables that the system or Node gives a process; nobody sets them for us. */
+/** Variables that the system or Node gives a process, and the size of the fault tests: no process of ours is configured by them. */
 const FOREIGN_VARIABLES = new Set([
   'CI',
   'DEBUG',
@@ -49,7 +49,8 @@ const FOREIGN_VARIABLES = new Set([
   'TMPDIR',
   'TZ',
   'USER',
-  'XDG_CACHE_HOME'
+  'XDG_CACHE_HOME',
+  'FAULT_ROUNDS'
 ])
 
 export function isCode({ path }: SourceFile): boolean {
@@ -141,7 +142,7 @@ function variablesOf(file: SourceFile): string[] {
   }
   if (basename(path) === 'config.ts') collect(/\b([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+):/g, text)
   if (path === 'docker-compose.yml') collect(/\$\{([A-Z][A-Z0-9_]*)/g, text)
-  if (['.ts', '.mjs'].includes(extname(path)) && !isTest(file)) {
+  if (['.ts', '.mjs'].includes(extname(path)) && !isTest(file) && !path.startsWith('test/')) {
     collect(/\benv(?:\??\.|\[')([A-Z][A-Z0-9_]*)/g, text)
     for (const [, fields = ''] of text.matchAll(/\{([^{}]*)\} = process\.env\b/g)) {
       collect(/(?<![\w'"])([A-Z][A-Z0-9_]*)\b/g, fields)

@@ -102,6 +102,10 @@ async function startProcesses(
     await supervisor.stopAll()
     if (!t.passing()) for (const line of told.filter(isTrouble).slice(-LINES_TOLD)) t.comment(line)
   })
+  // A test file that throws outside of its tests ends without a teardown: nothing may outlive it.
+  process.once('exit', () => {
+    for (const { name } of definitions) supervisor.kill(name, 'SIGKILL')
+  })
   for (const { name } of definitions) supervisor.start(name)
   await Promise.all(definitions.map(({ name }) => supervisor.waitReady(name)))
   return { supervisor, apis: urls.map((url) => new ApiCaller(url, key)), apiProcess: first }
