@@ -129,9 +129,10 @@ t.test(
       ['after:repair.build:2', 'was emptied while it ran'],
       ['after:repair.finish:1', 'was emptied while it ran']
     ] as const
+    await holds.start()
     for (const [point, loss] of steps) {
       startAll()
-      await moreCounted(400)
+      await moreCounted(300)
       const before = system.kills()
       for (const name of system.meters) system.killAtPoint(name, point)
       holds.noteLoss()
@@ -139,7 +140,7 @@ t.test(
       await until(`a repairer to die ${point} when Redis ${loss}`, () => system.kills() >= before + 3, TIMEOUT_MS)
       holds.noteLoss()
     }
-    await moreCounted(400)
+    await moreCounted(300)
     holds.noteLoss()
     await LOSSES['was emptied while it ran']()
     await until('a repair to begin', () => quota.isUnderRepair())

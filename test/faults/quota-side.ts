@@ -49,6 +49,14 @@ export class QuotaSide {
     return (await this.#shards.redis.hget(this.#shards.keys(0, '').state, 'repairing')) === '1'
   }
 
+  /** The sum of the shard's cursors over all partitions: records that the meter has behind it. */
+  async cursors(): Promise<number> {
+    const state = await this.#shards.redis.hgetall(this.#shards.keys(0, '').state)
+    return Object.entries(state)
+      .filter(([field]) => field.startsWith('cursor:'))
+      .reduce((sum, [, cursor]) => sum + Number(cursor), 0)
+  }
+
   /** Empties Redis without a restart. */
   async flushAll(): Promise<void> {
     await this.#shards.redis.flushall()
