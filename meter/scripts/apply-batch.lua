@@ -100,7 +100,7 @@ while position <= #packed do
   end
 end
 
-redis.call('HSET', state, 'dirty', '1')
+begin_writing(state)
 for i = 1, #new_marks, 3 do redis.call('HSET', new_marks[i], new_marks[i + 1], new_marks[i + 2]) end
 if #new_marks > 0 then
   mark_max = math.max(mark_max, tonumber(ARGV[11]))
@@ -132,5 +132,6 @@ for _, ending in ipairs(ended) do
   end
 end
 if counted_up_to < tonumber(stand[3] or 0) then counted_up_to = tonumber(stand[3]) end
-redis.call('HSET', state, 'cursor:' .. partition, ARGV[5], 'countedUpTo:' .. partition, whole(counted_up_to), 'markMax', whole(mark_max), 'dirty', '0')
+redis.call('HSET', state, 'cursor:' .. partition, ARGV[5], 'countedUpTo:' .. partition, whole(counted_up_to), 'markMax', whole(mark_max))
+end_writing(state)
 return { 'ok', table.concat(letters), cuts_for(cuts, partition) }

@@ -12,9 +12,9 @@ if not limits then return { 'none' } end
 local now = clock(ARGV[2])
 local due = redis.call('ZCOUNT', KEYS[5], '-inf', whole(now))
 if due > 0 then
-  redis.call('HSET', KEYS[1], 'dirty', '1')
+  begin_writing(KEYS[1])
   sweep_holds(KEYS[3], KEYS[4], KEYS[5], limits, now)
-  redis.call('HSET', KEYS[1], 'dirty', '0')
+  end_writing(KEYS[1])
 end
 local home = tonumber(ARGV[3]) % tonumber(redis.call('HGET', KEYS[1], 'partitions'))
 local reply = { 'ok', whole(now), redis.call('HGET', KEYS[1], 'countedUpTo:' .. home) or '0', redis.call('HGET', KEYS[3], '0@0') or '0' }

@@ -13,9 +13,9 @@ local text = redis.call('HGET', KEYS[2], ARGV[3])
 if not text then return { 'ok' } end
 local cut = cjson.decode(text)
 
-redis.call('HSET', KEYS[1], 'dirty', '1')
+begin_writing(KEYS[1])
 zero_windows(KEYS[3], cut.counters)
 remove_cut(KEYS[2], KEYS[3], cut)
 place_cut(KEYS[1], KEYS[2], KEYS[3], cut.customerId, cut.counters)
-redis.call('HSET', KEYS[1], 'dirty', '0')
+end_writing(KEYS[1])
 return { 'ok' }

@@ -12,7 +12,7 @@ if not limits then return { 'unknown-customer', '', '' } end
 local now = clock(ARGV[2])
 local pools = ARGV[5] ~= '' and cjson.decode(ARGV[5]) or nil
 
-redis.call('HSET', state, 'dirty', '1')
+begin_writing(state)
 sweep_holds(used, holds, expiry, limits, now)
 local text = redis.call('HGET', holds, id)
 local hold = text and cmsgpack.unpack(text)
@@ -31,7 +31,7 @@ if hold and is_live(hold) and ARGV[4] ~= 'find' then
   end
   redis.call('HSET', holds, id, cmsgpack.pack(hold))
 end
-redis.call('HSET', state, 'dirty', '0')
+end_writing(state)
 if not hold then return { 'not-found', '', '' } end
 local reply = { is_live(hold) and 'held' or 'ended', hold_text(hold), '' }
 return write_standing(reply, standing(used, limits, hold.userId, hold.model, now))

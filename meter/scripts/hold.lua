@@ -12,9 +12,9 @@ local limits = load_limits(KEYS[2])
 if not limits then return { 'unknown-customer', '', '' } end
 local now = clock(ARGV[2])
 
-redis.call('HSET', state, 'dirty', '1')
+begin_writing(state)
 sweep_holds(used, holds, expiry, limits, now)
-redis.call('HSET', state, 'dirty', '0')
+end_writing(state)
 
 local text = redis.call('HGET', holds, id)
 local before = text and cmsgpack.unpack(text)
@@ -55,10 +55,10 @@ for _, line in ipairs(lines) do
   end
 end
 
-redis.call('HSET', state, 'dirty', '1')
+begin_writing(state)
 if before then weigh_hold(used, limits, before, -1) end
 weigh_hold(used, limits, hold, 1)
 redis.call('HSET', holds, id, cmsgpack.pack(hold))
 redis.call('ZADD', expiry, whole(hold.expiresAt), id)
-redis.call('HSET', state, 'dirty', '0')
+end_writing(state)
 return reply('held', hold, '', standing(used, limits, hold.userId, hold.model, now))

@@ -18,11 +18,27 @@ local function run_id()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 end
 
+-- The first and the last write of a script that changes a shard; in between, `dirty` says that the shard is half-written. A
+-- script that died there leaves it so: Redis does not roll back. So does a torn append-only file: of a transaction that was
+-- cut off in the middle, Redis 7.0 leaves the whole commands in the file, and the load after next runs them in front of the
+-- next transaction. Hence a sum and no flag: that transaction would set a flag back.
+local function begin_writing(state)
+  redis.call('HINCRBY', state, 'dirty', 1)
+end
+
+local function end_writing(state)
+  redis.call('HINCRBY', state, 'dirty', -1)
+end
+
+local function half_written(dirty)
+  return dirty and dirty ~= '0'
+end
+
 -- Nil when the shard may be used by whoever holds this build and generation ('' = any), else why not.
 local function refusal(state, build, generation)
   local now = redis.call('HMGET', state, 'build', 'generation', 'runId', 'repairing', 'dirty')
   if not now[1] then return 'unrepaired' end
-  if now[3] ~= run_id() or now[4] == '1' or now[5] == '1' then return 'unrepaired' end
+  if now[3] ~= run_id() or now[4] == '1' or half_written(now[5]) then return 'unrepaired' end
   if generation ~= '' and now[2] ~= generation then return 'generation:' .. now[2] end
   if now[1] ~= build then return 'build:' .. now[1] end
   return nil

@@ -23,7 +23,7 @@ for _, one in ipairs(cjson.decode(ARGV[8])) do
   end
 end
 
-redis.call('HSET', KEYS[1], 'dirty', '1')
+begin_writing(KEYS[1])
 for i = 1, #additions, 2 do add(KEYS[3], additions[i], additions[i + 1]) end
 if ARGV[6] == 'more' then
   redis.call('HSET', KEYS[2], mine, ARGV[7])
@@ -35,5 +35,5 @@ else
   end
   if not waiting then remove_cut(KEYS[2], KEYS[3], cut) end
 end
-redis.call('HSET', KEYS[1], 'dirty', '0')
+end_writing(KEYS[1])
 return { 'ok' }

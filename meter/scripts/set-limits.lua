@@ -96,7 +96,7 @@ for _, packed in ipairs(all_holds) do
   if is_live(hold) then live[#live + 1] = hold end
 end
 
-redis.call('HSET', state, 'dirty', '1')
+begin_writing(state)
 if stored or not recount then redis.call('SET', KEYS[2], cmsgpack.pack(limits)) end
 if #to_seed > 0 then
   for _, cut in ipairs(open_cuts) do remove_cut(cuts, used, cut) end
@@ -108,5 +108,5 @@ for _, field in ipairs(redis.call('HKEYS', used)) do
   if string.sub(field, 1, 1) == 'h' then redis.call('HDEL', used, field) end
 end
 for _, hold in ipairs(live) do weigh_hold(used, limits, hold, 1) end
-redis.call('HSET', state, 'dirty', '0')
+end_writing(state)
 return { 'ok', 'set' }

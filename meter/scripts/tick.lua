@@ -7,7 +7,7 @@ local refused = refusal(KEYS[1], ARGV[1], ARGV[2])
 if refused then return { 'refused', refused } end
 local stand = redis.call('HMGET', KEYS[1], 'cursor:' .. ARGV[3], 'countedUpTo:' .. ARGV[3], 'partitions', 'marksFrom')
 if (stand[1] or '0') ~= ARGV[4] then return { 'refused', 'cursor' } end
-redis.call('HSET', KEYS[1], 'dirty', '1')
+begin_writing(KEYS[1])
 if redis.call('EXISTS', KEYS[2]) == 1 then
   for _, offset in ipairs(redis.call('HKEYS', KEYS[2])) do
     if tonumber(offset) < tonumber(ARGV[5]) then redis.call('HDEL', KEYS[2], offset) end
@@ -16,7 +16,7 @@ end
 if ARGV[6] ~= '' and tonumber(ARGV[6]) > tonumber(stand[2] or 0) then
   redis.call('HSET', KEYS[1], 'countedUpTo:' .. ARGV[3], ARGV[6])
 end
-redis.call('HSET', KEYS[1], 'dirty', '0')
+end_writing(KEYS[1])
 local least = nil
 for p = 0, tonumber(stand[3]) - 1 do
   local time = tonumber(redis.call('HGET', KEYS[1], 'countedUpTo:' .. p) or 0)

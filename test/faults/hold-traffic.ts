@@ -15,6 +15,8 @@ const TTL_MS = 30_000
 const ABANDONED_TTL_MS = 2_000
 /** A hold older than this has been counted or has run out, or the meter would have refused to know. */
 const OPEN_MS = 15_000
+/** Holds that are admitted between a look at what is held and a loss. */
+const MEANWHILE_HOLDS_MAX = 3
 
 export class HoldTraffic {
   /** Outcomes of asking for a hold. */
@@ -23,7 +25,7 @@ export class HoldTraffic {
   #used = 0
   /** What holds may have been worth that went with Redis: no promise covers those. */
   #lost = 0
-  #admitted: { readonly at: number; readonly estimate: number }[] = []
+  readonly #admitted: { readonly at: number; readonly estimate: number }[] = []
   readonly #quota: QuotaSide
   readonly #system: FaultSystem
   readonly #producer: Producer
@@ -54,11 +56,15 @@ export class HoldTraffic {
     await this.#producer.disconnect()
   }
 
-  /** To be told when Redis loses data: the holds that are open may be gone. */
-  noteLoss(): void {
+  /** To be called before Redis loses data: whatever is held may be gone, and what is admitted while this is asked. */
+  async noteLoss(): Promise<void> {
+    const held = await this.held()
+    this.#lost += (held ?? this.#recentEstimates()) + MEANWHILE_HOLDS_MAX * ESTIMATE_MAX
+  }
+
+  #recentEstimates(): number {
     const since = Date.now() - OPEN_MS
-    this.#admitted = this.#admitted.filter(({ at }) => at >= since)
-    this.#lost += this.#admitted.reduce((sum, { estimate }) => sum + estimate, 0)
+    return this.#admitted.filter(({ at }) => at >= since).reduce((sum, { estimate }) => sum + estimate, 0)
   }
 
   /** A sentence when more was admitted than the limit and what Redis lost allow. */

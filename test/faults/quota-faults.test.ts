@@ -123,8 +123,9 @@ t.test(
   'a repairer killed at any step, and Redis killed in the middle of a repair, end with every counter right',
   async (t) => {
     const steps = [
-      ['after:repair.begin:1', 'lost its tail'],
       ['after:repair.rollForward:1', 'lost its tail'],
+      // What the first tear left in the file comes back now: this one is built from empty.
+      ['after:repair.begin:1', 'lost its tail'],
       ['before:repair.finish:1', 'restarted'],
       ['after:repair.build:2', 'was emptied while it ran'],
       ['after:repair.finish:1', 'was emptied while it ran']
@@ -135,13 +136,12 @@ t.test(
       await moreCounted(300)
       const before = system.kills()
       for (const name of system.meters) system.killAtPoint(name, point)
-      holds.noteLoss()
+      await holds.noteLoss()
       await LOSSES[loss]()
       await until(`a repairer to die ${point} when Redis ${loss}`, () => system.kills() >= before + 3, TIMEOUT_MS)
-      holds.noteLoss()
     }
     await moreCounted(300)
-    holds.noteLoss()
+    await holds.noteLoss()
     await LOSSES['was emptied while it ran']()
     await until('a repair to begin', () => quota.isUnderRepair())
     await LOSSES.restarted()

@@ -151,7 +151,7 @@ export const DEFECTS: readonly Defect[] = [
   {
     name: 'no-dirty',
     leavesOut: 'building anew what a script left half-written',
-    edits: [{ file: 'meter/scripts/repair/begin-repair.lua', find: `or state[3] == '1' `, replace: '' }]
+    edits: [{ file: 'meter/scripts/repair/begin-repair.lua', find: `or half_written(state[3]) `, replace: '' }]
   },
   {
     name: 'dead-letter-late',

@@ -7,7 +7,7 @@
 local state = redis.call('HMGET', KEYS[1], 'generation', 'build', 'dirty', 'building')
 if state[1] and tonumber(state[1]) >= tonumber(ARGV[1]) then return { 'refused', 'overtaken' } end
 redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'repairing', '1', 'repairRun', run_id(), 'partitions', ARGV[2])
-if not state[2] or state[3] == '1' or state[4] or ARGV[3] == 'empty' then
+if not state[2] or half_written(state[3]) or state[4] or ARGV[3] == 'empty' then
   redis.call('HSET', KEYS[1], 'building', ARGV[1])
   return { 'build', ARGV[1] }
 end

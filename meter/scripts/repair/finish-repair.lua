@@ -14,7 +14,7 @@ if #ARGV > 3 then
     redis.call('HSET', KEYS[1], 'cursor:' .. (i - 4), ARGV[i])
     redis.call('HDEL', KEYS[1], 'countedUpTo:' .. (i - 4))
   end
-elseif stand[1] or stand[2] == '1' then
+elseif stand[1] or half_written(stand[2]) then
   return { 'refused', 'half built' }
 end
 redis.call('HDEL', KEYS[1], 'building', 'repairRun')
