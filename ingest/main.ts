@@ -170,6 +170,7 @@ async function startMeter(): Promise<void> {
   })
   shutdown.add('meter consumer', () => running.stop())
   lagOfMeter = () => running.lag()
+  checks['meter partitions'] = () => running.assertOpen()
   checks.redis = () => redis.ping()
 }
 
@@ -210,4 +211,5 @@ async function startAnalytics(): Promise<void> {
       })
   })
   shutdown.add('analytics consumer', () => running.stop())
+  checks['analytics partitions'] = () => running.assertOpen()
 }

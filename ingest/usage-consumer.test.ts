@@ -176,6 +176,31 @@ t.test(
   }
 )
 
+t.test('a member is ready once every partition that it was given is open, and not while one rests', async (t) => {
+  const topic = await freshTopic(t, 2)
+  const gate = Promise.withResolvers<void>()
+  let failures = 1
+  const { running, errors } = await consume(t, topic, {
+    loop: async (partition, source) => {
+      if (partition === 1) await gate.promise
+      await source.open(0, null)
+      while ((await source.next()).kind !== 'stop') {
+        if (partition === 0 && failures-- > 0) throw new RetryableError('store-away', 'once')
+      }
+    }
+  })
+  await until('the first loop to rest and open again', () => failures < 0)
+  await t.rejects(running.assertOpen(), { code: 'partitions-not-open', message: /partitions 1 / })
+  gate.resolve()
+  await until('all to be open', () =>
+    running.assertOpen().then(
+      () => true,
+      () => false
+    )
+  )
+  t.same(errors, [])
+})
+
 t.test('two members share the partitions, and each record reaches a loop that begins at its cursor', async (t) => {
   const topic = await freshTopic(t, 4)
   const seen = new Map<number, number[]>(range(0, 4).map((partition) => [partition, []]))

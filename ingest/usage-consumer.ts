@@ -33,6 +33,8 @@ export interface RunningPartitions {
   partitions(): readonly number[]
   /** Records of each of them whose effect was not reported yet, as far as the log's end is known. */
   lag(): ReadonlyMap<number, number>
+  /** Resolves when the group is joined and every partition that it gave this member is open; else rejects, naming them. */
+  assertOpen(): Promise<void>
   /** Lets each loop flush and return, commits what they reported, and leaves the group. */
   stop(): Promise<void>
 }
@@ -64,7 +66,8 @@ class PartitionLoops implements RunningPartitions {
   readonly #reported = new Map<number, number>()
   /** The last report of each partition that runs. */
   readonly #effective = new Map<number, number>()
-  #assigned: ReadonlySet<number> = new Set()
+  /** Null until the group is joined. */
+  #assigned: ReadonlySet<number> | null = null
   #isStopping = false
   #commitTimer: NodeJS.Timeout | undefined
 
@@ -105,6 +108,14 @@ class PartitionLoops implements RunningPartitions {
     return lags
   }
 
+  async assertOpen(): Promise<void> {
+    const { topic, groupId } = this.#options
+    if (this.#assigned === null) throw new RetryableError('group-not-joined', `${groupId} is not joined yet`)
+    const waiting = [...this.#assigned].filter((partition) => this.#loops.get(partition)?.source.isOpen !== true)
+    if (waiting.length === 0) return
+    throw new RetryableError('partitions-not-open', `${topic}: partitions ${waiting.join(', ')} are not open yet`)
+  }
+
   async stop(): Promise<void> {
     this.#isStopping = true
     clearTimeout(this.#commitTimer)
@@ -117,9 +128,10 @@ class PartitionLoops implements RunningPartitions {
   }
 
   #assign(partitions: readonly number[]): void {
-    this.#assigned = new Set(partitions)
+    const assigned = new Set(partitions)
+    this.#assigned = assigned
     this.#options.logger.info({ topic: this.#options.topic, partitions }, 'partitions assigned')
-    for (const [partition, { source }] of this.#loops) if (!this.#assigned.has(partition)) source.stop()
+    for (const [partition, { source }] of this.#loops) if (!assigned.has(partition)) source.stop()
     for (const partition of partitions) if (!this.#loops.has(partition)) this.#begin(partition)
   }
 
@@ -143,7 +155,7 @@ class PartitionLoops implements RunningPartitions {
       this.#effective.delete(partition)
       this.#fetcher.unfollow(partition)
       // It came back while its loop was still flushing.
-      if (outcome === 'stopped' && this.#assigned.has(partition)) this.#begin(partition)
+      if (outcome === 'stopped' && this.#assigned?.has(partition)) this.#begin(partition)
     })
     this.#loops.set(partition, { source, done })
   }

@@ -28,6 +28,7 @@ export class KafkaPartitionSource implements PartitionSource {
   /** The offset after the last one that was given. */
   #given = 0
   #nextTickAt = 0
+  #isOpen = false
   #isStopping = false
 
   constructor(options: PartitionSourceOptions) {
@@ -37,6 +38,11 @@ export class KafkaPartitionSource implements PartitionSource {
 
   get isStopping(): boolean {
     return this.#isStopping
+  }
+
+  /** Whether its loop has opened it and reads on; false while the loop rests after a failure. */
+  get isOpen(): boolean {
+    return this.#isOpen
   }
 
   /** From now on `next` answers stop. */
@@ -62,6 +68,7 @@ export class KafkaPartitionSource implements PartitionSource {
     this.#given = offset
     this.#nextTickAt = Date.now() + this.#options.flushIntervalMs
     fetcher.follow(partition, this.#inbox)
+    this.#isOpen = true
   }
 
   async next(): Promise<Work> {
@@ -89,6 +96,7 @@ export class KafkaPartitionSource implements PartitionSource {
 
   /** Waits, unless it is stopped meanwhile. */
   async rest(durationMs: number): Promise<void> {
+    this.#isOpen = false
     this.#inbox.begin(this.#given)
     this.#options.fetcher.unfollow(this.#options.partition)
     if (!this.#isStopping) await this.#inbox.arrival(durationMs)

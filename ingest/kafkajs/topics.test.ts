@@ -48,7 +48,7 @@ t.test('a topic set so that counting would go wrong is refused, with every such 
     { name: 'retention.ms', value: '3600000' },
     { name: 'max.message.bytes', value: '20000000' }
   ]
-  await admin.createTopics({ topics: [{ topic: name, numPartitions: 1, configEntries }] })
+  await admin.createTopics({ waitForLeaders: false, topics: [{ topic: name, numPartitions: 1, configEntries }] })
   t.teardown(async () => {
     await admin.deleteTopics({ topics: [name] })
     await admin.disconnect()

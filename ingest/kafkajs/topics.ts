@@ -2,8 +2,8 @@
 import kafkajs, { type Admin, type ITopicMetadata, type Kafka } from 'kafkajs'
 import { translateKafkaError } from './kafka-client.ts'
 
-// A CommonJS module whose constants Node's import can't see by name.
-const { ConfigResourceTypes } = kafkajs
+// A CommonJS module whose constants and classes Node's import can't see by name.
+const { ConfigResourceTypes, KafkaJSError } = kafkajs
 
 export interface TopicPlan {
   readonly name: string
@@ -141,6 +141,8 @@ async function makeTopics(admin: Admin, plans: readonly TopicPlan[]): Promise<vo
   for (const { name, partitions, replicas, settings } of plans) {
     await admin.createTopics({
       timeout: LEADERS_TIMEOUT_MS,
+      // kafkajs would give up at a broker that has not heard of the topic yet; awaitLeaders asks again.
+      waitForLeaders: false,
       topics: [
         {
           topic: name,
@@ -171,14 +173,23 @@ async function findFaults(admin: Admin, plans: readonly TopicPlan[]): Promise<re
 async function awaitLeaders(admin: Admin, plans: readonly TopicPlan[]): Promise<ReadonlyMap<string, number>> {
   const deadline = Date.now() + LEADERS_TIMEOUT_MS
   for (;;) {
-    const present = new Set(await admin.listTopics())
-    const known = plans.map(({ name }) => name).filter((name) => present.has(name))
-    // A topic that another process is just making is listed before it is whole.
-    const { topics } = await admin.fetchTopicMetadata({ topics: known })
+    const topics = await knownTopics(admin, plans)
     const leaderless = plans.filter(({ name }) => !isWhole(topics.find((topic) => topic.name === name)))
     if (leaderless.length === 0) return new Map(topics.map(({ name, partitions }) => [name, partitions.length]))
     if (Date.now() > deadline) throw new Error(`no leader yet for ${leaderless.map(({ name }) => name).join(', ')}`)
     await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+}
+
+/** A topic that was just made is listed before it is whole, and by one broker before another has heard of it. */
+async function knownTopics(admin: Admin, plans: readonly TopicPlan[]): Promise<readonly ITopicMetadata[]> {
+  const present = new Set(await admin.listTopics())
+  const known = plans.map(({ name }) => name).filter((name) => present.has(name))
+  try {
+    return (await admin.fetchTopicMetadata({ topics: known })).topics
+  } catch (error) {
+    if (error instanceof KafkaJSError && error.retriable) return []
+    throw error
   }
 }
 
