@@ -327,7 +327,7 @@ t.test('a log that is shorter than where the loop stands stops it while it runs'
   t.teardown(() => admin.disconnect())
   await admin.deleteTopics({ topics: [topic.topic] })
   await until('the topic to be gone', async () => !(await admin.listTopics()).includes(topic.topic))
-  await admin.createTopics({ topics: [{ topic: topic.topic, numPartitions: 1 }] })
+  await admin.createTopics({ waitForLeaders: false, topics: [{ topic: topic.topic, numPartitions: 1 }] })
   await topic.send(numbered(3))
   await until('the error', () => errors.length > 0)
   t.ok(errors[0] instanceof ForeignLogError, String(errors[0]))
