@@ -14,9 +14,22 @@ export function listMissingPackages(): string[] {
   return missing
 }
 
-/** What only tests use: an independent Kafka client, and a browser for the page that describes the API. */
+/**
+ * What only tests use, by the package it comes in: an independent Kafka client, a browser for the page that describes the API,
+ * and who judges metrics, alerts and the compose file in earnest.
+ */
+const TEST_PROGRAMS: Readonly<Record<string, string>> = {
+  kcat: 'kcat',
+  chromium: 'chromium',
+  prometheus: 'promtool',
+  'docker-compose': 'docker-compose'
+}
+
+/** The Debian packages of the programs that only tests use and this machine lacks. */
 export function listMissingTestPrograms(): string[] {
-  return ['kcat', 'chromium'].filter((name) => !isInstalled(() => findProgram(name)))
+  return Object.entries(TEST_PROGRAMS).flatMap(([name, program]) =>
+    isInstalled(() => findProgram(program)) ? [] : [name]
+  )
 }
 
 export async function ensurePackages(onProgress: (line: string) => void): Promise<void> {
@@ -39,7 +52,7 @@ export async function installMissing(
   if (stillMissing.length > 0) throw new Error(`apt-get has run, and ${stillMissing.join(', ')} is still missing`)
 }
 
-/** A cluster or a Redis that the packages start by themselves is left alone: ours have ports and data of their own. */
+/** A cluster, a Redis or a Prometheus that the packages start by themselves is left alone: ours have ports and data of their own. */
 async function runShell(command: string): Promise<void> {
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
   const shell = spawn('sh', ['-c', command], { stdio: ['ignore', 2, 2], env })

@@ -1,0 +1,54 @@
+/** For tests: the registries of both kinds of process, made as the processes make them, with every metric moved once. */
+import type { Registry } from 'prom-client'
+import { countAudit, createAuditMetrics } from './audit-metrics.ts'
+import {
+  countInFlight,
+  countTokens,
+  countUncounted,
+  createApiMetrics,
+  createIngestMetrics,
+  createRegistry,
+  observeAnswer,
+  setActiveUsers
+} from './metrics.ts'
+import { observePools } from './observe-pools.ts'
+import { countPublished, createOutboxMetrics, setBacklog } from './outbox-metrics.ts'
+
+const POOL = { open: 3, idle: 1, waiting: 2, max: 8 }
+const TOKENS = { input: 5, cacheRead: 4, cacheWrite: 3, output: 2, reasoning: 1 }
+const TAKEN_BACK = { input: -5, cacheRead: 0, cacheWrite: 0, output: 0, reasoning: 0 }
+
+export function movedRegistries(): readonly Registry[] {
+  return [movedApi(), movedIngest()]
+}
+
+function movedApi(): Registry {
+  const registry = createRegistry('api')
+  const metrics = createApiMetrics(registry)
+  observePools(registry, { entities: () => POOL })
+  observeAnswer(metrics, { method: 'POST', route: '/v1/quota/check', status: 200, elapsedMs: 3 })
+  countInFlight(metrics, { once: () => undefined })
+  metrics.checks.inc({ outcome: 'allowed' })
+  metrics.holds.inc({ outcome: 'held' })
+  setActiveUsers(metrics, { '15m': 2, '1d': 7 })
+  return registry
+}
+
+function movedIngest(): Registry {
+  const registry = createRegistry('ingest-meter-analytics-audit-relay')
+  const metrics = createIngestMetrics(registry)
+  observePools(registry, { ledger: () => POOL, reading: () => POOL })
+  metrics.counted.inc(2)
+  countTokens(metrics, { used: TOKENS, voided: TAKEN_BACK })
+  countUncounted(metrics, ['duplicate', 'conflict', 'not-json'])
+  metrics.fenced.inc({ store: 'redis' })
+  metrics.repairs.inc({ mode: 'build' })
+  for (const histogram of [metrics.batchRecords, metrics.blockEvents]) histogram.observe(500)
+  for (const histogram of [metrics.applySeconds, metrics.flushSeconds]) histogram.observe(0.02)
+  for (const gauge of [metrics.lagRecords, metrics.freshnessSeconds, metrics.paused]) gauge.set({ partition: '3' }, 1)
+  countAudit(createAuditMetrics(registry), { kind: 'appended', appended: 2, duplicates: 1 })
+  const outbox = createOutboxMetrics(registry)
+  countPublished(outbox, [{ type: 'customer.created' }])
+  setBacklog(outbox, { waiting: 4, oldestAt: 1_000 }, 3_000)
+  return registry
+}
