@@ -29,11 +29,11 @@ function driverLivesIn(home, pattern) {
 export default {
   forbidden: [
     forbid('domain-imports-only-domain', 'domain/ is pure: itself and node:, nothing else', {
-      from: { path: '^domain/(?!tokens/)', pathNot: TESTS },
+      from: { path: '^domain/(?!(tokens|subscriptions)/)', pathNot: TESTS },
       to: { pathNot: '^domain/', dependencyTypesNot: ['core'] }
     }),
-    forbid('domain-tokens-imports-only-domain', 'as domain/, with temporal-polyfill for windows in a time zone', {
-      from: { path: '^domain/tokens/', pathNot: TESTS },
+    forbid('domain-tokens-imports-only-domain', 'as domain/, with temporal-polyfill for days in a time zone', {
+      from: { path: '^domain/(tokens|subscriptions)/', pathNot: TESTS },
       to: { pathNot: `^domain/|${packages('temporal-polyfill')}`, dependencyTypesNot: ['core'] }
     }),
     forbid('domain-does-no-input-or-output', 'the rules read no file, no socket and no process', {

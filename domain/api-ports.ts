@@ -2,7 +2,8 @@
  * What the API asks of the outside, in its own words. An adapter keeps the promise that stands here; what the pipeline asks
  * stands in ports.ts.
  */
-import type { CompiledLimits, CustomerLimits } from './tokens/limit.ts'
+import type { RaisingGrant } from './tokens/effective/compose-limits.ts'
+import type { CompiledLimits, CustomerLimits, Limit } from './tokens/limit.ts'
 import type { TokenPools } from './tokens/token-pools.ts'
 import type { UsageEvent } from './tokens/usage-event.ts'
 
@@ -103,14 +104,36 @@ export interface LimitMeter {
   balance(customerId: string, userId: string, model: string): Promise<Standing>
 }
 
+/** A customer's own limits, as they are put, and when its effective ones are due. */
 export interface LimitStore {
+  /** Version 0: none were put. Null: nothing of the customer is kept. */
   find(customerId: string): Promise<CustomerLimits | null>
   /** Raises the version by one. `expectedVersion` null: any; another than the stored one: null is answered and nothing changes. */
   put(limits: Omit<CustomerLimits, 'version'>, expectedVersion: number | null): Promise<CustomerLimits | null>
-  /** Customers whose list of windows is to be extended by now, oldest first; each is given out once per `leaseMs`. */
-  takeDue(now: number, leaseMs: number): Promise<readonly CustomerLimits[]>
-  /** When the windows listed in the meter must be extended next. */
+  /** Customers whose limits must be put in force again by now, longest due first; each is given out once per `leaseMs`. */
+  takeDue(now: number, leaseMs: number): Promise<readonly string[]>
+  /** When they are due next. Nothing happens when their effective limits are of another version by now. */
   setRenewal(customerId: string, version: number, renewAt: number): Promise<void>
+}
+
+/** What a customer may use, all together. */
+export interface EffectiveLimits {
+  /**
+   * Composes the customer's limits of its plan, its own and its grants as of now, settles what grants burnt in windows that are
+   * over, and stores both in one transaction. Of the version that is to be put in force. Null: nothing of the customer is kept.
+   */
+  reckon(
+    customerId: string,
+    now: number
+  ): Promise<{
+    readonly effective: CustomerLimits
+    /** When this changes by itself, ms; null: never. */
+    readonly nextAt: number | null
+  } | null>
+  /** Where the grants of tokens stand that may still give, in the order of their creation; changes nothing. The ledger lags by seconds. */
+  grants(customerId: string, now: number): Promise<readonly RaisingGrant[]>
+  /** The limits that grants can raise or not, by `raisedBy`; changes nothing. */
+  unraised(customerId: string): Promise<readonly Limit[]>
 }
 
 // ---- usage queries ---------------------------------------------------------------------------------------------------

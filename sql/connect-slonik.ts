@@ -1,14 +1,21 @@
 // slonik, for the stores that keep one entity a row: its `sql` tag takes nothing but bound values, and each query names the
-// parser that its rows must pass.
+// parser that its rows must pass. A connection works as the platform's role; what is done for one customer runs in a transaction
+// that takes the application's role and names the customer, so that row-level security hides all others.
 
 import {
   createNumericTypeParser,
   createPool,
   createTypeParserPreset,
   type DatabasePool,
-  type Interceptor
+  type DatabaseTransactionConnection,
+  type Interceptor,
+  sql
 } from 'slonik'
-import { CONNECT_TIMEOUT_MS, type DatabaseOptions, STATEMENT_TIMEOUT_MS } from './connect.ts'
+import { Type } from 'typebox'
+import type { Change, Reach } from '../domain/change.ts'
+import { writeChange } from './change/write-change.ts'
+import { CONNECT_TIMEOUT_MS, type DatabaseOptions, roleSetting, STATEMENT_TIMEOUT_MS } from './connect.ts'
+import { rowParser } from './encoding/row-parser.ts'
 import { translatePostgresError } from './translate-error.ts'
 
 const CONNECTIONS_MAX = 4
@@ -19,6 +26,8 @@ const CLOSE_TIMEOUT_MS = 5_000
 export class EntityDatabase {
   readonly #options: DatabaseOptions
   #pool: Promise<DatabasePool> | null = null
+  /** The pool once it is connected. */
+  #connectedPool: DatabasePool | null = null
 
   constructor(options: DatabaseOptions) {
     this.#options = options
@@ -32,9 +41,44 @@ export class EntityDatabase {
     }
   }
 
+  /** Several statements, all or none, that see the rows within reach and no others. */
+  async transaction<T>(
+    reach: Reach,
+    what: string,
+    work: (transaction: DatabaseTransactionConnection) => Promise<T>
+  ): Promise<T> {
+    return this.run(what, (pool) =>
+      pool.transaction(async (transaction) => {
+        if (reach.kind === 'customer') await narrow(transaction, reach.customerId)
+        return work(transaction)
+      })
+    )
+  }
+
+  /**
+   * A change with its audit records, its events and its answer, all or none. Changes of one customer are made one after the
+   * other. Throws `RepeatedRequest` when the request was made before: `work` is then not done.
+   */
+  async change<T>(
+    change: Change,
+    what: string,
+    work: (transaction: DatabaseTransactionConnection) => Promise<T>
+  ): Promise<T> {
+    return this.transaction(change.reach, what, (transaction) => writeChange(transaction, change, work))
+  }
+
+  /** For metrics; nothing is open while it connects. */
+  state(): { readonly open: number; readonly idle: number; readonly waiting: number; readonly max: number } {
+    const state = this.#connectedPool?.state()
+    const [acquired, idle] = [state?.acquiredConnections ?? 0, state?.idleConnections ?? 0]
+    const max = this.#options.connectionsMax ?? CONNECTIONS_MAX
+    return { open: acquired + idle, idle, waiting: state?.waitingClients ?? 0, max }
+  }
+
   async close(): Promise<void> {
     const pool = this.#pool
     this.#pool = null
+    this.#connectedPool = null
     if (pool !== null) await (await pool).end()
   }
 
@@ -42,7 +86,8 @@ export class EntityDatabase {
   async #connected(): Promise<DatabasePool> {
     this.#pool ??= openPool(this.#options)
     try {
-      return await this.#pool
+      this.#connectedPool = await this.#pool
+      return this.#connectedPool
     } catch (error) {
       this.#pool = null
       throw error
@@ -50,10 +95,20 @@ export class EntityDatabase {
   }
 }
 
+const NARROWED = rowParser('settings', Type.Object({ role: Type.String(), customer: Type.String() }))
+
+/** Until the transaction ends. */
+async function narrow(transaction: DatabaseTransactionConnection, customerId: string): Promise<void> {
+  await transaction.one(sql.type(NARROWED)`
+    select set_config('role', 'tokenmeter_app', true) as role,
+           set_config('tokenmeter.customer_id', ${customerId}, true) as customer`)
+}
+
 /** No retries here: whoever gets a RetryableError does that, once. */
 function openPool(options: DatabaseOptions): Promise<DatabasePool> {
   const url = new URL(options.databaseUrl)
   url.searchParams.set('application_name', options.applicationName)
+  url.searchParams.set('options', roleSetting({ role: options.role ?? 'tokenmeter_platform' }))
   const statementTimeoutMs = options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS
   return createPool(url.href, {
     maxPoolSize: options.connectionsMax ?? CONNECTIONS_MAX,

@@ -36,7 +36,7 @@ t.test('a statement that takes too long is given up by the server and may be ret
 t.test('a session that the server ends is retryable, and the next statement gets another', async (t) => {
   const databaseUrl = await freshDatabase(t)
   const database = new Database({ databaseUrl, applicationName: 'victim', connectionsMax: 1 })
-  const killer = new Database({ databaseUrl, applicationName: 'killer' })
+  const killer = new Database({ databaseUrl, applicationName: 'killer', role: 'login' })
   t.teardown(() => Promise.all([database.close(), killer.close()]))
   const started = Promise.withResolvers<void>()
   const cut = database.transaction('work', 'read committed', async (run) => {
@@ -94,7 +94,7 @@ t.test('the entity stores tell the same errors, and connect once the server is b
 
   const databaseUrl = await freshDatabase(t)
   const entities = new EntityDatabase({ databaseUrl, applicationName: 'victim', statementTimeoutMs: 200 })
-  const other = new Database({ databaseUrl, applicationName: 'killer' })
+  const other = new Database({ databaseUrl, applicationName: 'killer', role: 'login' })
   t.teardown(() => Promise.all([entities.close(), other.close()]))
   const store = new PostgresLimitStore(entities)
   t.equal(await store.find('acme'), null)

@@ -18,6 +18,12 @@ const CONNECTIONS_MAX = 8
 /** Published with `{ error }` when a connection dies between two statements. The next statement opens another one. */
 export const CONNECTION_LOST = channel('tokenmeter:postgres:connection-lost')
 
+/**
+ * As whom statements run, whoever signed in: the pipeline and the platform see the rows of all customers; `login` is for what makes
+ * and drops databases. Requests of one customer run as `tokenmeter_app` (connect-slonik.ts).
+ */
+export type DatabaseRole = 'tokenmeter_pipeline' | 'tokenmeter_platform' | 'login'
+
 export interface DatabaseOptions {
   readonly databaseUrl: string
   /** Seen in pg_stat_activity: which process of ours a session belongs to. */
@@ -26,6 +32,8 @@ export interface DatabaseOptions {
   readonly connectionsMax?: number
   /** `STATEMENT_TIMEOUT_MS` unless told. */
   readonly statementTimeoutMs?: number
+  /** `tokenmeter_pipeline` unless told; it exists once the database is migrated. */
+  readonly role?: DatabaseRole
 }
 
 /** Text to run, and its values; `name` has the server keep the plan for the connection. */
@@ -48,7 +56,7 @@ export class Database {
     this.#options = options
     this.#pool = new Pool({
       ...this.#connection(),
-      max: options.connectionsMax ?? CONNECTIONS_MAX,
+      max: connectionsMaxOf(options),
       idleTimeoutMillis: IDLE_TIMEOUT_MS,
       statement_timeout: statementTimeoutMs,
       idle_in_transaction_session_timeout: statementTimeoutMs,
@@ -97,8 +105,7 @@ export class Database {
     const client = new Client({
       ...this.#connection(),
       query_timeout: STATEMENT_TIMEOUT_MS + ANSWER_GRACE_MS,
-      options:
-        '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c idle_session_timeout=0'
+      options: `${roleSetting(this.#options)} -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c idle_session_timeout=0`
     })
     client.on('error', publishLoss)
     try {
@@ -114,14 +121,30 @@ export class Database {
     await this.#pool.end()
   }
 
+  /** For metrics. */
+  state(): { readonly open: number; readonly idle: number; readonly waiting: number; readonly max: number } {
+    const { totalCount, idleCount, waitingCount } = this.#pool
+    return { open: totalCount, idle: idleCount, waiting: waitingCount, max: connectionsMaxOf(this.#options) }
+  }
+
   #connection(): ClientConfig {
     return {
       connectionString: this.#options.databaseUrl,
       application_name: this.#options.applicationName,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-      keepAlive: true
+      keepAlive: true,
+      options: roleSetting(this.#options)
     }
   }
+}
+
+function connectionsMaxOf({ connectionsMax = CONNECTIONS_MAX }: DatabaseOptions): number {
+  return connectionsMax
+}
+
+/** The start of a session's options; taking a role this way costs no round trip. */
+export function roleSetting({ role = 'tokenmeter_pipeline' }: Pick<DatabaseOptions, 'role'>): string {
+  return role === 'login' ? '' : `-c role=${role}`
 }
 
 function runOn(client: Pick<Client, 'query'>): Run {

@@ -6,6 +6,7 @@ import { Database } from './connect.ts'
 import { EntityDatabase } from './connect-slonik.ts'
 import { PostgresLedgerRepair } from './ledger-repair.ts'
 import { PostgresLimitStore } from './limit-store.ts'
+import { PostgresEffectiveLimits } from './subscriptions/effective-limits.ts'
 import { PostgresUsageLedger } from './usage-ledger.ts'
 
 const SHARDS = 2
@@ -13,13 +14,16 @@ const SHARDS = 2
 async function openStores(t: Pick<typeof import('tap').default, 'teardown'>) {
   const databaseUrl = await freshDatabase(t)
   const database = new Database({ databaseUrl, applicationName: 'repair-test' })
+  const killer = new Database({ databaseUrl, applicationName: 'killer', role: 'login', connectionsMax: 1 })
   const entities = new EntityDatabase({ databaseUrl, applicationName: 'repair-test' })
-  t.teardown(() => Promise.all([database.close(), entities.close()]))
+  t.teardown(() => Promise.all([database.close(), killer.close(), entities.close()]))
   return {
     database,
+    killer,
     ledger: new PostgresUsageLedger(database, SHARDS),
     repair: new PostgresLedgerRepair({ database, shards: SHARDS, partitions: 4 }),
-    limits: new PostgresLimitStore(entities)
+    limits: new PostgresLimitStore(entities),
+    effective: new PostgresEffectiveLimits(entities)
   }
 }
 
@@ -61,11 +65,11 @@ t.test('a repairer whose work throws leaves its shard to the next', async (t) =>
 })
 
 t.test('a repairer whose session dies is followed by another, which fences what the first one stands on', async (t) => {
-  const { repair, ledger, database } = await openStores(t)
+  const { repair, ledger, killer } = await openStores(t)
   const position = await ledger.open(0)
   const outcome = await repair.withLock(0, async () => {
     const mine = await repair.raiseGeneration(0, 0)
-    await database.query('kill', {
+    await killer.query('kill', {
       text: `select pg_terminate_backend(pid, 5000) from pg_locks
               where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`
     })
@@ -114,7 +118,7 @@ t.test('uncounted offsets are told for a range that ends before its end', async 
 })
 
 t.test('customers come once each, with their ledger over all partitions, their total and their limits', async (t) => {
-  const { repair, ledger, limits } = await openStores(t)
+  const { repair, ledger, limits, effective } = await openStores(t)
   const limit: Limit = {
     id: 'l',
     scope: { kind: 'customer' },
@@ -135,8 +139,11 @@ t.test('customers come once each, with their ledger over all partitions, their t
     1,
     ids.map((id) => row(id, 20, 5))
   )
-  const set = await limits.put({ customerId: 'only-limits', timeZone: 'Europe/Paris', limits: [limit] }, null)
+  await limits.put({ customerId: 'only-limits', timeZone: 'Europe/Paris', limits: [limit] }, null)
   await limits.put({ customerId: 'c7', timeZone: 'UTC', limits: [] }, null)
+  await limits.put({ customerId: 'c8', timeZone: 'UTC', limits: [] }, null)
+  const set = await effective.reckon('only-limits', Date.now())
+  await effective.reckon('c7', Date.now())
 
   const found: LedgerCustomer[] = []
   for (let after: string | null = ''; after !== null; ) {
@@ -150,7 +157,8 @@ t.test('customers come once each, with their ledger over all partitions, their t
     [...ids, 'only-limits'].sort()
   )
   const seventh = found.find(({ customerId }) => customerId === 'c7')
-  t.match(seventh, { total: 115n, limits: { version: 1, limits: [] } })
+  t.match(seventh, { total: 115n, limits: { version: 2, limits: [] } })
+  t.equal(found.find(({ customerId }) => customerId === 'c8')?.limits ?? null, null, 'not composed yet')
   t.strictSame(seventh?.rows, [{ ...row('c7', 20, 12), tokens: { ...row('c7', 20, 12).tokens, output: 2 }, events: 2 }])
-  t.strictSame(found.at(-1), { customerId: 'only-limits', total: 0n, limits: set, rows: [] })
+  t.strictSame(found.at(-1), { customerId: 'only-limits', total: 0n, limits: set?.effective, rows: [] })
 })

@@ -109,7 +109,7 @@ export class PostgresLedgerRepair implements LedgerRepair {
   async limits(after: string): Promise<{ readonly limits: readonly CustomerLimits[]; readonly next: string | null }> {
     const rows = await this.#database.query(`read the limits after ${JSON.stringify(after)}`, {
       text: `select customer_id, time_zone, version, limits from customer_limits
-              where customer_id > $1 order by customer_id limit $2`,
+              where customer_id > $1 and limits is not null order by customer_id limit $2`,
       values: [after, CHUNK_CUSTOMERS]
     })
     const limits = rows.map((row) => toCustomerLimits(CUSTOMER_LIMITS_ROW.parse(row)))
@@ -191,7 +191,8 @@ async function readRows(
 
 async function readLimits(run: Run, ids: readonly string[]): Promise<ReadonlyMap<string, CustomerLimits>> {
   const rows = await run({
-    text: 'select customer_id, time_zone, version, limits from customer_limits where customer_id = any($1::text[])',
+    text: `select customer_id, time_zone, version, limits from customer_limits
+            where customer_id = any($1::text[]) and limits is not null`,
     values: [ids]
   })
   const limits = rows.map((row) => toCustomerLimits(CUSTOMER_LIMITS_ROW.parse(row)))

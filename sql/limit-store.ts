@@ -1,4 +1,4 @@
-// What each customer may use, as the API sets it and the meter is told of it.
+// What each customer may use: its own limits, as they are put, and when they must be composed with its plan and grants again.
 
 import { sql } from 'slonik'
 import { Type } from 'typebox'
@@ -12,6 +12,7 @@ import { rowParser } from './encoding/row-parser.ts'
 const DUE_MAX = 100
 
 const NO_ROWS = rowParser('customer_limits', Type.Never())
+const DUE = rowParser('customer_limits', Type.Object({ customer_id: Type.String() }))
 
 export class PostgresLimitStore implements LimitStore {
   readonly #database: EntityDatabase
@@ -23,60 +24,40 @@ export class PostgresLimitStore implements LimitStore {
   async find(customerId: string): Promise<CustomerLimits | null> {
     const row = await this.#database.run(`find the limits of ${customerId}`, (pool) =>
       pool.maybeOne(sql.type(CUSTOMER_LIMITS_ROW)`
-        select customer_id, time_zone, version, limits from customer_limits where customer_id = ${customerId}`)
+        select customer_id, time_zone, own_version as version, own_limits as limits
+          from customer_limits where customer_id = ${customerId}`)
     )
     return row === null ? null : toCustomerLimits(row)
   }
 
-  /** A customer without limits has version 0. */
+  /**
+   * A customer for whom none were put has version 0. Makes the customer due at once, until `setRenewal` says when: had the process
+   * died before the meter was told, whoever takes what is due tells it.
+   */
   async put(limits: Omit<CustomerLimits, 'version'>, expectedVersion: number | null): Promise<CustomerLimits | null> {
-    if (expectedVersion === null) return this.#putWhatever(limits)
-    return expectedVersion === 0 ? this.#insert(limits) : this.#update(limits, expectedVersion)
-  }
-
-  // Each of the three makes the customer due at once, until `setRenewal` says when: had the process died before the meter
-  // was told, whoever takes what is due tells it.
-
-  async #putWhatever(limits: Omit<CustomerLimits, 'version'>): Promise<CustomerLimits> {
-    const row = await this.#database.run(`put the limits of ${limits.customerId}`, (pool) =>
-      pool.one(sql.type(CUSTOMER_LIMITS_ROW)`
-        insert into customer_limits as kept (customer_id, time_zone, version, limits)
-        values (${limits.customerId}, ${limits.timeZone}, 1, ${JSON.stringify(limits.limits)}::jsonb)
+    const isExpected =
+      expectedVersion === null ? sql.fragment`true` : sql.fragment`kept.own_version = ${expectedVersion}`
+    const mayInsert = expectedVersion === null || expectedVersion === 0
+    const { customerId, timeZone } = limits
+    const own = JSON.stringify(limits.limits)
+    const row = await this.#database.run(`put the limits of ${customerId}`, (pool) =>
+      pool.maybeOne(sql.type(CUSTOMER_LIMITS_ROW)`
+        insert into customer_limits as kept (customer_id, time_zone, version, limits, own_limits, own_version)
+        select ${customerId}, ${timeZone}, 1, null, ${own}::jsonb, 1
+         where ${mayInsert} or exists (select from customer_limits where customer_id = ${customerId})
         on conflict (customer_id) do update
-           set time_zone = excluded.time_zone, version = kept.version + 1, limits = excluded.limits, renew_at = 0,
-               updated_at = now()
-        returning customer_id, time_zone, version, limits`)
-    )
-    return toCustomerLimits(row)
-  }
-
-  async #insert(limits: Omit<CustomerLimits, 'version'>): Promise<CustomerLimits | null> {
-    const row = await this.#database.run(`put the first limits of ${limits.customerId}`, (pool) =>
-      pool.maybeOne(sql.type(CUSTOMER_LIMITS_ROW)`
-        insert into customer_limits (customer_id, time_zone, version, limits)
-        values (${limits.customerId}, ${limits.timeZone}, 1, ${JSON.stringify(limits.limits)}::jsonb)
-        on conflict (customer_id) do nothing
-        returning customer_id, time_zone, version, limits`)
-    )
-    return row === null ? null : toCustomerLimits(row)
-  }
-
-  async #update(limits: Omit<CustomerLimits, 'version'>, version: number): Promise<CustomerLimits | null> {
-    const row = await this.#database.run(`put the limits of ${limits.customerId} over version ${version}`, (pool) =>
-      pool.maybeOne(sql.type(CUSTOMER_LIMITS_ROW)`
-        update customer_limits
-           set time_zone = ${limits.timeZone}, version = version + 1, limits = ${JSON.stringify(limits.limits)}::jsonb,
-               renew_at = 0, updated_at = now()
-         where customer_id = ${limits.customerId} and version = ${version}
-        returning customer_id, time_zone, version, limits`)
+           set time_zone = excluded.time_zone, version = kept.version + 1, own_limits = excluded.own_limits,
+               own_version = kept.own_version + 1, renew_at = 0, updated_at = now()
+         where ${isExpected}
+        returning customer_id, time_zone, own_version as version, own_limits as limits`)
     )
     return row === null ? null : toCustomerLimits(row)
   }
 
   /** Whoever dies with a customer in hand leaves it due again after the lease; two callers never take the same one. */
-  async takeDue(now: number, leaseMs: number): Promise<readonly CustomerLimits[]> {
-    const rows = await this.#database.run('take the customers whose windows are due', (pool) =>
-      pool.any(sql.type(CUSTOMER_LIMITS_ROW)`
+  async takeDue(now: number, leaseMs: number): Promise<readonly string[]> {
+    const rows = await this.#database.run('take the customers whose limits are due', (pool) =>
+      pool.any(sql.type(DUE)`
         with due as (
           select customer_id, renew_at from customer_limits
            where renew_at <= ${now}
@@ -86,11 +67,11 @@ export class PostgresLimitStore implements LimitStore {
         ), taken as (
           update customer_limits set renew_at = ${now + leaseMs}
             from due where customer_limits.customer_id = due.customer_id
-          returning customer_limits.customer_id, time_zone, version, limits, due.renew_at as was_due_at
+          returning customer_limits.customer_id, due.renew_at as was_due_at
         )
-        select customer_id, time_zone, version, limits from taken order by was_due_at, customer_id`)
+        select customer_id from taken order by was_due_at, customer_id`)
     )
-    return rows.map(toCustomerLimits)
+    return rows.map(({ customer_id }) => customer_id)
   }
 
   async setRenewal(customerId: string, version: number, renewAt: number): Promise<void> {

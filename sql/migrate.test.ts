@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { RetryableError } from '../domain/errors.ts'
-import { emptyDatabase } from '../test/services.ts'
+import { emptyDatabase, freshDatabase } from '../test/services.ts'
 import { Database } from './connect.ts'
 import { migrate } from './migrate.ts'
 
@@ -28,6 +28,21 @@ t.test('every table says what it is the truth about', async (t) => {
               and obj_description(oid) is null`
   })
   t.strictSame(bare, [])
+})
+
+t.test('every table with rows of customers hides them, from its owner too', async (t) => {
+  const database = new Database({ databaseUrl: await freshDatabase(t), applicationName: 'test' })
+  t.teardown(() => database.close())
+  const rows = await database.query<{ name: string; hidden: boolean }>('read the tables', {
+    text: `select relname as name, relrowsecurity and relforcerowsecurity as hidden
+             from pg_class join pg_attribute on attrelid = pg_class.oid
+            where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace and attname = 'customer_id'`
+  })
+  t.ok(rows.length > 5)
+  t.same(
+    rows.filter(({ hidden }) => !hidden).map(({ name }) => name),
+    []
+  )
 })
 
 t.test('a server that is away is told as such, and migrating again is worth a try', async (t) => {

@@ -12,7 +12,7 @@ import { PostgresLedgerReport } from './ledger-report.ts'
 import { PostgresUsageLedger } from './usage-ledger.ts'
 
 const databaseUrl = await freshDatabase(t)
-const database = new Database({ databaseUrl, applicationName: 'onlooker' })
+const database = new Database({ databaseUrl, applicationName: 'onlooker', role: 'login' })
 t.teardown(() => database.close())
 const onlooker = new PostgresUsageLedger(database, 1)
 const report = new PostgresLedgerReport(database)

@@ -107,7 +107,8 @@ export function decodeCloudEvent(envelope: unknown, arrivedAt: number, limits: D
   return fault.rejection === null ? { event } : { rejection: fault.rejection }
 }
 
-const DATA_REQUIRED = { code: 'invalid-data', field: 'data', message: 'must be a JSON object' } as const
+/** What is said of an event without data. */
+export const DATA_REQUIRED = { code: 'invalid-data', field: 'data', message: 'must be a JSON object' } as const
 
 function rejected(code: RejectionCode, field: string | null, message: string): Decoded {
   return { rejection: { code, field, message } }
@@ -124,7 +125,8 @@ function kindOf(attributes: FieldReader): UsageEvent['kind'] {
   return 'used'
 }
 
-function timeOf(attributes: FieldReader): number {
+/** The time of any CloudEvent; 0 after a fault. */
+export function timeOf(attributes: FieldReader): number {
   const text = attributes.value('time')
   const instant = typeof text === 'string' ? parseRfc3339(text) : null
   if (instant !== null) return instant
@@ -133,7 +135,8 @@ function timeOf(attributes: FieldReader): number {
   return 0
 }
 
-function dataOf(envelope: Readonly<Record<string, unknown>>, fault: FirstFault): FieldReader | null {
+/** The data of any CloudEvent, which must be a JSON object; null after a fault. */
+export function dataOf(envelope: Readonly<Record<string, unknown>>, fault: FirstFault): FieldReader | null {
   const contentType = envelope.datacontenttype
   if (contentType !== undefined && contentType !== null && !isJsonContentType(contentType)) {
     fault.reject('invalid-envelope', 'datacontenttype', 'must be application/json')

@@ -14,3 +14,8 @@ export function quarterOf(instantMs: number): number {
 export function quarterStartMs(quarter: number): number {
   return quarter * QUARTER_HOUR_MS
 }
+
+/** The first instant of the quarter that holds an instant: what is changed now never begins later than now. */
+export function snapToQuarter(instantMs: number): number {
+  return quarterStartMs(quarterOf(instantMs))
+}

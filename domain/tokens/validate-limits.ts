@@ -2,8 +2,9 @@
  * Whether a body from outside is a customer's limits. Every fault is told, each with its field, so that one round of repair is
  * enough. `compileLimits` may take what passes here.
  */
+import { type BodyFault, Place } from '../body-place.ts'
 import { TEXT_LENGTH_MAX } from './decode-cloud-event.ts'
-import { isObject, isPrintable, shownKey } from './field-reader.ts'
+import { isObject, isPrintable } from './field-reader.ts'
 import { QUARTER_HOUR_MS } from './quarter-hour.ts'
 import { TOKEN_POOLS } from './token-pools.ts'
 import { isTimeZone } from './windows.ts'
@@ -15,15 +16,9 @@ export const COST_MODELS_MAX = 200
 export const PERIOD_BOUNDARIES_MAX = 200
 const UNIT_LENGTH_MAX = 32
 
-export interface LimitFault {
-  /** A path such as `limits[2].window.hours`; empty for the body itself. */
-  readonly field: string
-  readonly message: string
-}
-
 /** `input`: a `CustomerLimits`; `version` may be missing, since the store gives it. No fault: an empty list. */
-export function validateLimits(input: unknown): readonly LimitFault[] {
-  const faults: LimitFault[] = []
+export function validateLimits(input: unknown): readonly BodyFault[] {
+  const faults: BodyFault[] = []
   const body = new Place(input, '', faults)
   if (!body.isObjectOf(['customerId', 'timeZone', 'version', 'limits'])) return faults
   body.field('customerId').checkName(TEXT_LENGTH_MAX.customerId)
@@ -38,74 +33,9 @@ export function validateLimits(input: unknown): readonly LimitFault[] {
   return faults
 }
 
-/** A value of the body, where it stands, and where its faults go. */
-class Place {
-  readonly value: unknown
-  readonly #path: string
-  readonly #faults: LimitFault[]
-
-  constructor(value: unknown, path: string, faults: LimitFault[]) {
-    this.value = value
-    this.#path = path
-    this.#faults = faults
-  }
-
-  /** What stands under a key; undefined under any key of a value that is no object. */
-  field(key: string): Place {
-    const value = isObject(this.value) && Object.hasOwn(this.value, key) ? this.value[key] : undefined
-    const name = shownKey(key)
-    return new Place(value, this.#path === '' ? name : `${this.#path}.${name}`, this.#faults)
-  }
-
-  report(message: string): void {
-    this.#faults.push({ field: this.#path, message })
-  }
-
-  /** False, with a fault, unless the value is an object; keys that are not known are faults of their own. */
-  isObjectOf(known: readonly string[]): boolean {
-    if (!isObject(this.value)) {
-      this.report('must be an object')
-      return false
-    }
-    for (const key of Object.keys(this.value)) {
-      if (!known.includes(key)) this.field(key).report('is not a known field')
-    }
-    return true
-  }
-
-  /** The entries of a list; none, with a fault, when it is no list of that length. */
-  entries(lengthMin: number, lengthMax: number): Place[] {
-    const { value } = this
-    if (Array.isArray(value) && value.length >= lengthMin && value.length <= lengthMax) {
-      return value.map((entry, i) => new Place(entry, `${this.#path}[${i}]`, this.#faults))
-    }
-    this.report(`must be a list of ${lengthMin} to ${lengthMax} entries`)
-    return []
-  }
-
-  checkName(lengthMax: number): void {
-    const { value } = this
-    if (typeof value === 'string' && value.length <= lengthMax && isPrintable(value)) return
-    this.report(`must be 1 to ${lengthMax} printable characters`)
-  }
-
-  checkInteger(min: number, max: number): void {
-    const { value } = this
-    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= min && value <= max) return
-    this.report(`must be an integer from ${min} to ${max}`)
-  }
-
-  checkOneOf(values: readonly unknown[]): void {
-    if (!values.includes(this.value)) this.report(`must be one of ${values.join(', ')}`)
-  }
-}
-
 function checkLimit(limit: Place): void {
   if (!limit.isObjectOf(['id', 'scope', 'measure', 'window', 'max', 'mode', 'whenUnknown'])) return
-  const id = limit.field('id')
-  if (typeof id.value !== 'string' || !/^[A-Za-z0-9._-]{1,64}$/.test(id.value)) {
-    id.report('must be 1 to 64 of A-Z a-z 0-9 . _ -')
-  }
+  limit.field('id').checkMatch(/^[A-Za-z0-9._-]{1,64}$/, 'must be 1 to 64 of A-Z a-z 0-9 . _ -')
   checkScope(limit.field('scope'))
   checkMeasure(limit.field('measure'))
   checkWindow(limit.field('window'))

@@ -37,23 +37,33 @@ const Measure = Type.Union([
   Type.Object({ kind: Type.Literal('cost'), unit: Type.String(), weights: Type.Record(Type.String(), CostWeights) })
 ])
 
-const Window = Type.Union([
+/** Windows that a plan's limits may have as well as a customer's. */
+export const TIMELESS_WINDOWS = [
   Type.Object({
     kind: Type.Union([Type.Literal('month'), Type.Literal('week'), Type.Literal('day'), Type.Literal('hour')])
   }),
-  Type.Object({ kind: Type.Literal('rolling'), hours: Type.Integer() }),
-  Type.Object({ kind: Type.Literal('period'), boundaries: Type.Array(Type.Integer()) })
-])
+  Type.Object({ kind: Type.Literal('rolling'), hours: Type.Integer() })
+] as const
 
-const Limit = Type.Object({
+/** What a limit states beside its window. */
+export const LIMIT_FIELDS = {
   id: Type.String(),
   scope: Scope,
   measure: Measure,
-  window: Window,
   max: Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
   mode: Type.Union([Type.Literal('hard'), Type.Literal('soft')]),
   whenUnknown: Type.Union([Type.Literal('deny'), Type.Literal('allow')])
+}
+
+const Limit = Type.Object({
+  ...LIMIT_FIELDS,
+  window: Type.Union([
+    ...TIMELESS_WINDOWS,
+    Type.Object({ kind: Type.Literal('period'), boundaries: Type.Array(Type.Integer()) })
+  ])
 })
+
+export const LIMITS = Type.Array(Limit)
 
 /** A row as it must be; slonik asks it of each row, and `parse` does for those that pg reads. */
 export const CUSTOMER_LIMITS_ROW = rowParser(
@@ -61,8 +71,8 @@ export const CUSTOMER_LIMITS_ROW = rowParser(
   Type.Object({
     customer_id: Type.String(),
     time_zone: Type.String(),
-    version: Type.Integer({ minimum: 1 }),
-    limits: Type.Array(Limit)
+    version: Type.Integer({ minimum: 0 }),
+    limits: LIMITS
   })
 )
 

@@ -1,16 +1,18 @@
 // Where the next page begins, as callers carry it: opaque, so that nobody builds or takes one apart.
 
+import { ForeignCursorError } from '../../domain/page.ts'
+
 export type PageKey = readonly (string | number)[]
 
 export function encodePageKey(key: PageKey): string {
   return Buffer.from(JSON.stringify(key)).toString('base64url')
 }
 
-/** The key in the shape of `first`, the key before every row, which an empty string stands for. */
+/** The key in the shape of `first`, the key before every row, which an empty string stands for. Throws `ForeignCursorError`. */
 export function decodePageKey<Key extends PageKey>(encoded: string, first: Key): Key {
   if (encoded === '') return first
   const parts = parseParts(encoded)
-  if (parts === null || !hasShapeOf(first, parts)) throw new RangeError(`not a page key of ours: ${encoded}`)
+  if (parts === null || !hasShapeOf(first, parts)) throw new ForeignCursorError(encoded)
   return parts
 }
 
@@ -24,5 +26,10 @@ function parseParts(encoded: string): unknown[] | null {
 }
 
 function hasShapeOf<Key extends PageKey>(first: Key, parts: readonly unknown[]): parts is Key & unknown[] {
-  return parts.length === first.length && parts.every((part, i) => typeof part === typeof first[i])
+  return parts.length === first.length && parts.every((part, i) => typeof part === typeof first[i] && isText(part))
+}
+
+/** Postgres has no text with a zero character in it. */
+function isText(part: unknown): boolean {
+  return typeof part !== 'string' || !part.includes('\0')
 }

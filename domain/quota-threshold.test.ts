@@ -1,0 +1,56 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { noticesOf } from './quota-threshold.ts'
+import type { Limit } from './tokens/limit.ts'
+
+const LIMIT: Limit = {
+  id: 'l',
+  scope: { kind: 'customer' },
+  measure: { kind: 'total' },
+  window: { kind: 'month' },
+  max: 0,
+  mode: 'soft',
+  whenUnknown: 'allow'
+}
+const HOUR_MS = 3_600_000
+const LIMITS_OF = { customerId: 'c', userId: 'u', model: 'm' }
+
+function noticed(used: number, max: number, { limit = LIMIT, now = 0 }: { limit?: Limit; now?: number } = {}) {
+  const standing = {
+    id: 'l',
+    max,
+    used,
+    held: 0,
+    remaining: 0,
+    resetsAt: 7,
+    asked: 0,
+    mode: 'soft',
+    whenUnknown: 'allow',
+    unknown: null
+  } as const
+  return noticesOf({ ...LIMITS_OF, limit, standing }, [80, 100], now)
+}
+
+t.test('a threshold is reached exactly where used / max is that percent, up to the largest counts', async () => {
+  const count = fc.oneof(fc.nat(1_000), fc.maxSafeInteger().map(Math.abs))
+  fc.assert(
+    fc.property(count, count, (used, max) => {
+      const percents = noticed(used, max).filter(({ type }) => type === 'quota.threshold_reached')
+      const expected = [80n, 100n].filter((percent) => used > 0 && BigInt(used) * 100n >= BigInt(max) * percent)
+      return percents.map(({ percent }) => percent).join() === expected.join()
+    })
+  )
+})
+
+t.test('exhausted is what was used up to the last token', async (t) => {
+  t.notOk(noticed(999, 1_000).some(({ type }) => type === 'quota.exhausted'))
+  t.match(noticed(1_000, 1_000).at(-1), { type: 'quota.exhausted', percent: 100 })
+  t.same(noticed(0, 0), [], 'a limit of nothing that nobody used is not worth telling')
+})
+
+t.test('a rolling limit has a new window each time its own length has passed', async (t) => {
+  const rolling: Limit = { ...LIMIT, window: { kind: 'rolling', hours: 5 } }
+  const ends = [0, 5 * HOUR_MS - 1, 5 * HOUR_MS].map((now) => noticed(9, 10, { limit: rolling, now })[0]?.windowEnd)
+  t.same(ends, [5 * HOUR_MS, 5 * HOUR_MS, 10 * HOUR_MS])
+  t.equal(noticed(9, 10)[0]?.windowEnd, 7, 'any other ends when it is reset')
+})
