@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 import type {
+  EffectiveLimits,
   HoldOutcome,
   LimitMeter,
   LimitStore,
@@ -10,8 +11,19 @@ import type {
   UsageEventLog,
   UsageQueries
 } from '../domain/api-ports.ts'
+import type { AuditSearch } from '../domain/audit/audit-store.ts'
+import type { IdempotencyStore } from '../domain/change.ts'
+import type { ApiKeyLookup, ApiKeyStore } from '../domain/customers/api-key-store.ts'
+import type { CustomerStore } from '../domain/customers/customer-store.ts'
+import type { SeenUsers } from '../domain/customers/user-activity.ts'
+import type { UserStore } from '../domain/customers/user-store.ts'
+import type { PlanStore } from '../domain/subscriptions/plan-store.ts'
+import type { SubscriptionStore } from '../domain/subscriptions/subscription-store.ts'
 import type { DecodeLimits } from '../domain/tokens/decode-cloud-event.ts'
-import type { ApiKey } from './authenticate.ts'
+import type { LimitRefresh } from '../domain/tokens/effective/limit-refresh.ts'
+import type { GrantStore } from '../domain/tokens/grants/grant-store.ts'
+import type { ConfiguredKey } from './access/configured-keys.ts'
+import type { TokenVerifier } from './access/verify-token.ts'
 
 /** Fastify with routes typed by their TypeBox schemas. */
 export type Api = FastifyInstance<
@@ -35,6 +47,8 @@ export interface Readiness {
 
 /** Who is told what happened, for metrics. */
 export interface ApiObserver {
+  /** `response` closes when it is out, or its caller has gone. */
+  arrived(response: { once(event: 'close', heard: () => void): unknown }): void
   /** `route` is the pattern, never the address. */
   answered(answer: {
     readonly method: string
@@ -47,15 +61,42 @@ export interface ApiObserver {
   held(outcome: HoldOutcome['outcome']): void
 }
 
+/** Whose credentials are taken, and how often they may call. */
+export interface AccessSettings {
+  readonly configuredKeys: readonly ConfiguredKey[]
+  /** Null: no token is taken. */
+  readonly tokens: TokenVerifier | null
+  /** How long what Postgres said of a credential is believed, ms. */
+  readonly cacheMs: number
+  /** Stands in the keys that are made. */
+  readonly keyEnvironment: string
+  /** Of one credential; 0: no limit. */
+  readonly requestsPerMinute: number
+  /** Addresses and networks that are believed who called them; empty: none. */
+  readonly trustedProxies: readonly string[]
+}
+
 export interface ApiDependencies {
   /** Of the product, for the OpenAPI document. */
   readonly version: string
   readonly quotaMeter: QuotaMeter
-  readonly limitMeter: Pick<LimitMeter, 'setLimits' | 'balance'>
+  readonly limitMeter: Pick<LimitMeter, 'balance'>
   readonly limitStore: LimitStore
+  readonly limitRefresh: LimitRefresh
+  readonly effectiveLimits: Pick<EffectiveLimits, 'grants' | 'unraised'>
+  readonly grantStore: GrantStore
+  readonly customerStore: CustomerStore
+  readonly userStore: UserStore
+  /** Told of each request that a user makes. */
+  readonly seenUsers: SeenUsers
+  readonly planStore: PlanStore
+  readonly subscriptionStore: SubscriptionStore
   readonly usageQueries: UsageQueries
   readonly usageEventLog: UsageEventLog
-  readonly apiKeys: readonly ApiKey[]
+  readonly access: AccessSettings
+  readonly apiKeyStore: ApiKeyStore & ApiKeyLookup
+  readonly auditSearch: AuditSearch
+  readonly idempotencyStore: IdempotencyStore
   /** By the same rules as the consumer of the topic has them. */
   readonly decodeLimits: DecodeLimits
   /** Milliseconds since the epoch. */

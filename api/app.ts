@@ -9,18 +9,28 @@ import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/typ
 import underPressure from '@fastify/under-pressure'
 import Fastify, { type FastifyRequest, LogController, type RouteOptions } from 'fastify'
 import { Settings } from 'typebox/system'
+import { findUndeclared, requireAccess } from './access/authenticate.ts'
+import { keepToOwnCustomer } from './access/authorize.ts'
+import { limitRates } from './access/limit-rates.ts'
 import type { Api, ApiDependencies } from './api-dependencies.ts'
-import { findUndeclared, requireAccess } from './authenticate.ts'
+import { answerRepeats } from './changes/answer-repeats.ts'
 import { documentApi } from './openapi.ts'
 import { FAULTS_MAX, handleError, ProblemError, sendProblem } from './problem.ts'
+import { apiKeyRoutes } from './routes/api-keys.ts'
+import { auditEventRoutes } from './routes/audit-events.ts'
 import { balanceRoutes } from './routes/balance.ts'
+import { customerRoutes } from './routes/customers.ts'
+import { grantRoutes } from './routes/grants.ts'
 import { healthRoutes } from './routes/health.ts'
 import { holdRoutes } from './routes/holds.ts'
 import { limitRoutes } from './routes/limits.ts'
+import { planRoutes } from './routes/plans.ts'
 import { quotaRoutes } from './routes/quota.ts'
+import { subscriptionRoutes } from './routes/subscriptions.ts'
 import { usageRoutes } from './routes/usage.ts'
 import { usageEventRoutes } from './routes/usage-events.ts'
-import { Problem } from './schemas.ts'
+import { userRoutes } from './routes/users.ts'
+import { Problem } from './schemas/shared.ts'
 
 /** A socket that says nothing for this long is closed. Longer than any handler may take. */
 const CONNECTION_TIMEOUT_MS = 70_000
@@ -54,6 +64,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<Api> {
     // While it closes, what still arrives is answered, and told to close the connection.
     return503OnClosing: false,
     genReqId: requestId,
+    trustProxy: trusted(dependencies.access.trustedProxies),
     frameworkErrors: (error, request, reply) => {
       sendProblem(
         new ProblemError('malformed-request', 'The address can not be read.', { cause: error }),
@@ -65,6 +76,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<Api> {
     .withTypeProvider<TypeBoxTypeProvider>()
     .setValidatorCompiler(TypeBoxValidatorCompiler)
   const routes = collectRoutes(app)
+  app.decorate('routeTable', routes)
   app.removeContentTypeParser('text/plain')
   app.setErrorHandler(handleError)
   app.setNotFoundHandler((request, reply) => sendProblem(notFound(routes, request), request, reply))
@@ -73,16 +85,34 @@ export async function buildApp(dependencies: ApiDependencies): Promise<Api> {
   await protect(app, dependencies)
   await documentApi(app, dependencies.version)
   healthRoutes(app, dependencies)
+  customerRoutes(app, dependencies)
+  userRoutes(app, dependencies)
+  planRoutes(app, dependencies)
+  subscriptionRoutes(app, dependencies)
   quotaRoutes(app, dependencies)
   holdRoutes(app, dependencies)
   limitRoutes(app, dependencies)
   balanceRoutes(app, dependencies)
+  grantRoutes(app, dependencies)
   usageRoutes(app, dependencies)
   usageEventRoutes(app, dependencies)
+  auditEventRoutes(app, dependencies)
+  apiKeyRoutes(app, { ...dependencies, apiKeyEnvironment: dependencies.access.keyEnvironment, routes })
   await app.ready()
   const undeclared = findUndeclared(routes)
   if (undeclared.length > 0) throw new Error(`routes without an access rule: ${undeclared.join(', ')}`)
   return app
+}
+
+/** The table of routes, for what follows from all of them: what a scope opens, and the test of every route with every role. */
+declare module 'fastify' {
+  interface FastifyInstance {
+    routeTable: readonly RouteOptions[]
+  }
+}
+
+function trusted(proxies: readonly string[]): string[] | false {
+  return proxies.length === 0 ? false : [...proxies]
 }
 
 /** The caller's `x-request-id` when it is a plain one, so that a request can be followed through several services. */
@@ -101,21 +131,25 @@ function collectRoutes(app: Api): RouteOptions[] {
   return routes
 }
 
-function observe(app: Api, { observer }: ApiDependencies): void {
+function observe(app: Api, { observer, seenUsers, now }: ApiDependencies): void {
   app.addHook('onRequest', async (request, reply) => {
+    observer.arrived(reply.raw)
     void reply.header('x-request-id', request.id).header('cache-control', 'no-store')
   })
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'unknown'
     request.log.debug(
-      { method: request.method, route, status: reply.statusCode, apiKey: request.apiKeyName },
+      { method: request.method, route, status: reply.statusCode, caller: request.principal?.id },
       'answered'
     )
+    const { kind, customerId, id } = request.principal ?? { kind: null }
+    if (kind === 'user' && customerId) seenUsers.saw({ customerId, userId: id, at: now() })
     observer.answered({ method: request.method, route, status: reply.statusCode, elapsedMs: reply.elapsedTime })
   })
 }
 
-async function protect(app: Api, { apiKeys, corsOrigins, eventLoopDelayMaxMs }: ApiDependencies): Promise<void> {
+async function protect(app: Api, dependencies: ApiDependencies): Promise<void> {
+  const { access, apiKeyStore, userStore, idempotencyStore, now, corsOrigins, eventLoopDelayMaxMs } = dependencies
   await app.register(helmet, {
     contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } },
     frameguard: { action: 'deny' },
@@ -124,14 +158,19 @@ async function protect(app: Api, { apiKeys, corsOrigins, eventLoopDelayMaxMs }: 
   if (corsOrigins.length > 0) {
     await app.register(cors, {
       origin: [...corsOrigins],
-      methods: ['GET', 'HEAD', 'POST', 'PUT'],
-      allowedHeaders: ['authorization', 'content-type', 'if-match', 'x-api-key', 'x-request-id'],
-      exposedHeaders: ['etag', 'retry-after', 'x-request-id', 'x-truncated'],
+      methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+      allowedHeaders: ['authorization', 'content-type', 'idempotency-key', 'if-match', 'x-api-key', 'x-request-id'],
+      exposedHeaders: ['etag', 'idempotent-replayed', 'retry-after', 'x-request-id', 'x-truncated'],
       maxAge: 600
     })
   }
   await app.register(underPressure, { maxEventLoopDelay: eventLoopDelayMaxMs, pressureHandler: refusePressure })
-  requireAccess(app, apiKeys)
+  const { requestsPerMinute, ...settings } = access
+  // The order of the hooks: who calls, whether it may, how often; after validation for whom, and whether it did before.
+  const rateLimits = await limitRates(app, requestsPerMinute)
+  requireAccess(app, { ...settings, apiKeys: apiKeyStore, users: userStore, now, rateLimits })
+  keepToOwnCustomer(app)
+  answerRepeats(app, idempotencyStore)
 }
 
 /** Probes and metrics are answered under any pressure: an overloaded process is not a dead one. */

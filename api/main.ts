@@ -4,6 +4,7 @@
  */
 import { connectClickHouse } from '../clickhouse/connect.ts'
 import { ClickHouseUsageQueries } from '../clickhouse/usage-queries.ts'
+import { SeenUsers } from '../domain/customers/user-activity.ts'
 import { DEFAULT_DECODE_LIMITS } from '../domain/tokens/decode-cloud-event.ts'
 import { encodeUsageEvent } from '../ingest/encode-usage-event.ts'
 import { createKafka, kafkaAddress } from '../ingest/kafkajs/kafka-client.ts'
@@ -11,6 +12,7 @@ import { KafkaUsageEventLog } from '../ingest/usage-producer.ts'
 import { connectRedis } from '../meter/connect.ts'
 import { RedisQuotaMeter } from '../meter/quota-meter.ts'
 import { installationOf, Shards } from '../meter/shards.ts'
+import { accessVariables } from '../monitoring/access/config.ts'
 import {
   apiVariables,
   clickhouseVariables,
@@ -22,17 +24,38 @@ import {
 } from '../monitoring/config.ts'
 import { ConfigError, loadConfig, validateOnly } from '../monitoring/load-config.ts'
 import { createLogger } from '../monitoring/logger.ts'
-import { createApiMetrics, createRegistry, observeAnswer } from '../monitoring/metrics.ts'
+import {
+  countInFlight,
+  createApiMetrics,
+  createRegistry,
+  observeAnswer,
+  setActiveUsers
+} from '../monitoring/metrics.ts'
+import { ActivityNotes } from '../monitoring/note-activity.ts'
+import { observePools } from '../monitoring/observe-pools.ts'
 import { Shutdown } from '../monitoring/shutdown.ts'
 import packageJson from '../package.json' with { type: 'json' }
+import { PostgresAuditStore } from '../sql/change/audit-store.ts'
+import { PostgresIdempotencyStore } from '../sql/change/idempotency-store.ts'
 import { EntityDatabase } from '../sql/connect-slonik.ts'
+import { PostgresApiKeyStore } from '../sql/customers/api-key-store.ts'
+import { PostgresCustomerStore } from '../sql/customers/customer-store.ts'
+import { PostgresUserActivity } from '../sql/customers/user-activity.ts'
+import { PostgresUserStore } from '../sql/customers/user-store.ts'
 import { PostgresLimitStore } from '../sql/limit-store.ts'
-import type { ApiDependencies, ApiObserver } from './api-dependencies.ts'
+import { PostgresEffectiveLimits } from '../sql/subscriptions/effective-limits.ts'
+import { PostgresGrantStore } from '../sql/subscriptions/grant-store.ts'
+import { PostgresPlanStore } from '../sql/subscriptions/plan-store.ts'
+import { PostgresSubscriptionStore } from '../sql/subscriptions/subscription-store.ts'
+import { parseApiKeys } from './access/configured-keys.ts'
+import { tokenRulesOf, tokenVerifier } from './access/verify-token.ts'
+import type { AccessSettings, ApiDependencies, ApiObserver } from './api-dependencies.ts'
 import { buildApp } from './app.ts'
-import { parseApiKeys } from './authenticate.ts'
+import { AnswerForgetting } from './changes/forget-answers.ts'
 import { LateUsageEventLog } from './late-usage-event-log.ts'
 import { readinessOf } from './readiness.ts'
-import { LimitRenewal } from './renew-limits.ts'
+import { LimitRenewal, limitRefresh } from './renew-limits.ts'
+import { SubscriptionRenewal } from './subscriptions/renew-subscriptions.ts'
 
 const NAME = 'tokenmeter-api'
 /** Mean delay of the event loop within a second; beyond it, a request would wait longer than its caller. */
@@ -40,6 +63,7 @@ const EVENT_LOOP_DELAY_MAX_MS = 1_000
 const FRAGMENTS = [
   processVariables,
   apiVariables,
+  accessVariables,
   eventVariables,
   kafkaVariables,
   meterVariables,
@@ -63,6 +87,12 @@ async function main(): Promise<void> {
   const renewal = new LimitRenewal(dependencies)
   renewal.start()
   shutdown.add('renewal of limits', () => renewal.stop())
+  const subscriptionRenewal = new SubscriptionRenewal(dependencies)
+  subscriptionRenewal.start()
+  shutdown.add('renewal of subscriptions', () => subscriptionRenewal.stop())
+  const forgetting = new AnswerForgetting(dependencies)
+  forgetting.start()
+  shutdown.add('forgetting of answers', () => forgetting.stop())
   await app.listen({ host: config.API_HOST, port: config.API_PORT })
   shutdown.add('http', () => app.close())
 }
@@ -88,7 +118,7 @@ function connect(config: Config, { logger, shutdown }: Process): ApiDependencies
     connectionsMax: config.DATABASE_CONNECTIONS_MAX
   })
   shutdown.add('postgres', () => database.close())
-  const limitStore = new PostgresLimitStore(database)
+  const stores = storesOn(database, meter)
   const clickhouse = connectClickHouse({ url: config.CLICKHOUSE_URL, database: config.CLICKHOUSE_DATABASE })
   shutdown.add('clickhouse', () => clickhouse.close())
   const kafka = createKafka(kafkaAddress(config), logger)
@@ -97,10 +127,20 @@ function connect(config: Config, { logger, shutdown }: Process): ApiDependencies
   )
   shutdown.add('kafka', () => usageEventLog.close())
   const registry = createRegistry('api')
+  const metrics = createApiMetrics(registry)
+  const seenUsers = new SeenUsers()
+  const notes = new ActivityNotes({
+    seen: seenUsers,
+    activity: new PostgresUserActivity(database),
+    logger,
+    tell: (users) => setActiveUsers(metrics, users)
+  })
+  shutdown.add('seen users', () => notes.stop())
+  observePools(registry, { entities: () => database.state() })
   const checks = {
     redis: () => redis.ping(),
     // A look-up by key of a customer nobody can have.
-    postgres: () => limitStore.find(''),
+    postgres: () => stores.limitStore.find(''),
     clickhouse: () => answered(clickhouse.ping()),
     kafka: () => usageEventLog.connected()
   }
@@ -108,23 +148,55 @@ function connect(config: Config, { logger, shutdown }: Process): ApiDependencies
     version: packageJson.version,
     quotaMeter: meter,
     limitMeter: meter,
-    limitStore,
+    ...stores,
+    seenUsers,
     usageQueries: new ClickHouseUsageQueries(clickhouse),
     usageEventLog,
-    apiKeys: parseApiKeys(config.API_KEYS),
+    access: accessOf(config),
     decodeLimits: { ...DEFAULT_DECODE_LIMITS, acceptanceWindowMs: config.ACCEPTANCE_WINDOW_MS },
     now: Date.now,
     logger,
     readiness: readinessOf(checks, () => shutdown.isBegun),
     metrics: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
-    observer: observerOf(createApiMetrics(registry)),
+    observer: observerOf(metrics),
     corsOrigins: config.API_CORS_ORIGINS,
     eventLoopDelayMaxMs: EVENT_LOOP_DELAY_MAX_MS
   }
 }
 
+function storesOn(database: EntityDatabase, limitMeter: RedisQuotaMeter) {
+  const limitStore = new PostgresLimitStore(database)
+  const effectiveLimits = new PostgresEffectiveLimits(database)
+  return {
+    limitStore,
+    effectiveLimits,
+    limitRefresh: limitRefresh({ effectiveLimits, limitMeter, limitStore, now: Date.now }),
+    grantStore: new PostgresGrantStore(database),
+    customerStore: new PostgresCustomerStore(database),
+    userStore: new PostgresUserStore(database),
+    planStore: new PostgresPlanStore(database),
+    subscriptionStore: new PostgresSubscriptionStore(database),
+    apiKeyStore: new PostgresApiKeyStore(database),
+    auditSearch: new PostgresAuditStore(database),
+    idempotencyStore: new PostgresIdempotencyStore(database)
+  }
+}
+
+function accessOf(config: Config): AccessSettings {
+  const rules = tokenRulesOf(config)
+  return {
+    configuredKeys: parseApiKeys(config.API_KEYS),
+    tokens: rules === null ? null : tokenVerifier(rules),
+    cacheMs: config.AUTH_CACHE_MS,
+    keyEnvironment: config.API_KEY_ENVIRONMENT,
+    requestsPerMinute: config.API_RATE_LIMIT_PER_MINUTE,
+    trustedProxies: config.API_TRUSTED_PROXIES
+  }
+}
+
 function observerOf(metrics: ReturnType<typeof createApiMetrics>): ApiObserver {
   return {
+    arrived: (response) => countInFlight(metrics, response),
     answered: (answer) => observeAnswer(metrics, answer),
     checked: (outcome) => metrics.checks.inc({ outcome }),
     held: (outcome) => metrics.holds.inc({ outcome })

@@ -1,6 +1,10 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
+import { startCustomerService } from '../test/customer-service.ts'
 import { openapi } from './openapi.ts'
-import { API_KEY, startTestApp } from './ports-in-memory.ts'
+import { API_KEY } from './ports-in-memory.ts'
+import { PROBLEM_CODES, statusOfProblem, titleOfProblem } from './problem.ts'
 
 interface Media {
   readonly schema?: object
@@ -14,6 +18,10 @@ interface Parameter {
   readonly description?: string
   readonly example?: unknown
 }
+interface Answer {
+  readonly description: string
+  readonly content?: Readonly<Record<string, Media>>
+}
 interface Operation {
   readonly operationId?: string
   readonly summary?: string
@@ -21,22 +29,33 @@ interface Operation {
   readonly security?: readonly object[]
   readonly parameters?: readonly Parameter[]
   readonly requestBody?: { readonly content: Readonly<Record<string, Media>> }
-  readonly responses: Readonly<
-    Record<string, { readonly description: string; readonly content?: Readonly<Record<string, Media>> }>
-  >
+  readonly responses: Readonly<Record<string, Answer>>
+}
+/** As the document has it: answers that are problems stand in one place for all operations. */
+interface Referring extends Omit<Operation, 'responses'> {
+  readonly responses: Readonly<Record<string, Answer | { readonly $ref: string }>>
 }
 interface Document {
   readonly openapi: string
   readonly info: { readonly title: string; readonly version: string }
-  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
-  readonly components: { readonly schemas: object; readonly securitySchemes: object }
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Referring>>>>
+  readonly components: {
+    readonly schemas: object
+    readonly responses: Readonly<Record<string, Answer>>
+    readonly securitySchemes: object
+  }
 }
 
-const { app } = await startTestApp()
-t.teardown(() => app.close())
+const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
+
+const { app } = await startCustomerService(t)
 const document: Document = JSON.parse((await app.inject('/openapi.json')).payload)
 const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
-  Object.entries(methods).map(([method, operation]) => ({ name: `${method} ${path}`, path, operation }))
+  Object.entries(methods).map(([method, referring]) => ({
+    name: `${method} ${path}`,
+    path,
+    operation: withAnswers(referring)
+  }))
 )
 
 t.test('the document is OpenAPI 3.1, whole, and the same as the one handed to linters', async (t) => {
@@ -78,7 +97,7 @@ t.test('every body, in and out, has an example', async (t) => {
 
 t.test('every example request is one the API takes, with what it needs and no more', async (t) => {
   for (const { name, path, operation } of operations) {
-    const [method = ''] = name.split(' ', 1)
+    const method = METHODS.find((known) => name.startsWith(`${known.toLowerCase()} `)) ?? 'GET'
     const url = path.replaceAll(/\{(\w+)\}/g, (_, parameter: string) => exampleOf(operation, parameter))
     const query = (operation.parameters ?? []).filter((parameter) => parameter.in === 'query' && parameter.required)
     const search = new URLSearchParams(Object.fromEntries(query.map(({ name }) => [name, exampleOf(operation, name)])))
@@ -87,7 +106,7 @@ t.test('every example request is one the API takes, with what it needs and no mo
         ? [example]
         : Object.values(examples).map((named) => entryOf(named, 'value'))) {
         const response = await app.inject({
-          method: method === 'get' ? 'GET' : method === 'put' ? 'PUT' : 'POST',
+          method,
           url: `${url}?${search}`,
           headers: { 'x-api-key': API_KEY, ...(type === '' ? {} : { 'content-type': type }) },
           ...(type === '' ? {} : { payload: JSON.stringify(body) })
@@ -111,6 +130,18 @@ t.test('every path parameter is described', async (t) => {
   }
 })
 
+t.test(
+  'every POST names the Idempotency-Key, but those that change nothing or whose body names what they do',
+  async (t) => {
+    const posts = operations.filter(({ name }) => name.startsWith('post '))
+    const without = posts.filter(
+      ({ operation }) => !operation.parameters?.some(({ name }) => name === 'idempotency-key')
+    )
+    for (const { name } of without) t.match(name, /\/quota\/|\/usage-events|\/preview$/)
+    t.ok(without.length < posts.length / 2)
+  }
+)
+
 t.test('every operation of /v1 tells its success and its refusals', async (t) => {
   for (const { name, operation } of operations.filter(({ path }) => path.startsWith('/v1/'))) {
     const statuses = Object.keys(operation.responses)
@@ -133,6 +164,16 @@ function entryOf(at: unknown, key: string): unknown {
   return typeof at === 'object' && at !== null ? Object.entries(at).find(([name]) => name === key)?.[1] : undefined
 }
 
+function withAnswers({ responses, ...operation }: Referring): Operation {
+  const answers = Object.entries(responses).map(([status, answer]): [string, Answer] => {
+    if (!('$ref' in answer)) return [status, answer]
+    const named = document.components.responses[answer.$ref.replace('#/components/responses/', '')]
+    if (named === undefined) throw new Error(`${answer.$ref} leads nowhere`)
+    return [status, named]
+  })
+  return { ...operation, responses: Object.fromEntries(answers) }
+}
+
 function exampleOf({ parameters = [] }: Operation, name: string): string {
   return String(parameters.find((parameter) => parameter.name === name)?.example)
 }
@@ -140,3 +181,15 @@ function exampleOf({ parameters = [] }: Operation, name: string): string {
 function hasExample({ example, examples, schema = {} }: Media): boolean {
   return example !== undefined || examples !== undefined || entryOf(schema, 'examples') !== undefined
 }
+
+t.test(
+  'docs/api.md lists every code of a problem with its status and meaning, in the order of the table, and no other',
+  async (t) => {
+    const text = readFileSync(join(import.meta.dirname, '..', 'docs', 'api.md'), 'utf8')
+    const rows = text.split('\n').filter((line) => /^\| \d{3} \| `/.test(line))
+    t.same(
+      rows,
+      PROBLEM_CODES.map((code) => `| ${statusOfProblem(code)} | \`${code}\` | ${titleOfProblem(code)} |`)
+    )
+  }
+)

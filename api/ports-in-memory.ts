@@ -5,11 +5,13 @@
 import { createHash } from 'node:crypto'
 import Fastify from 'fastify'
 import type { HoldOutcome, LimitStanding, Standing, UsageQuery, UsageRow } from '../domain/api-ports.ts'
+import { SeenUsers } from '../domain/customers/user-activity.ts'
 import { DEFAULT_DECODE_LIMITS } from '../domain/tokens/decode-cloud-event.ts'
 import type { CompiledLimits, CustomerLimits } from '../domain/tokens/limit.ts'
 import type { UsageEvent } from '../domain/tokens/usage-event.ts'
 import type { Api, ApiDependencies } from './api-dependencies.ts'
 import { buildApp } from './app.ts'
+import { limitRefresh } from './renew-limits.ts'
 
 export const NOW = Date.parse('2026-03-12T09:30:00.000Z')
 export const API_KEY = 'tm_test_0123456789abcdef'
@@ -35,7 +37,7 @@ export function knownStanding(...limits: readonly LimitStanding[]): Standing {
   return { known: true, limits, countedUpTo: NOW - 120, total: 0 }
 }
 
-const METHODS = ['GET', 'POST', 'PUT', 'DELETE'] as const
+const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
 type Method = (typeof METHODS)[number]
 
 /** What the ports answer; a function that throws is a port that is away. */
@@ -47,7 +49,7 @@ export interface Answers {
   append: (events: readonly UsageEvent[]) => void
   counted: readonly UsageEvent[]
   ready: boolean
-  apiKeys: ApiDependencies['apiKeys']
+  apiKeys: ApiDependencies['access']['configuredKeys']
   corsOrigins: readonly string[]
 }
 
@@ -83,7 +85,11 @@ export interface Called {
   readonly body: any
 }
 
-export async function startTestApp(given: Partial<Answers> = {}): Promise<TestApp> {
+/** `stores`: the real ones, of a test that has a database; the others throw when they are asked. */
+export async function startTestApp(
+  given: Partial<Answers> = {},
+  stores: Partial<ApiDependencies> = {}
+): Promise<TestApp> {
   const answers: Answers = {
     standing: () => knownStanding(standingOf()),
     holdOutcome: () => ({ outcome: 'not-found' }),
@@ -105,7 +111,7 @@ export async function startTestApp(given: Partial<Answers> = {}): Promise<TestAp
     outcomes: [],
     limits: new Map()
   }
-  const app = await buildApp(dependenciesOf(answers, told))
+  const app = await buildApp({ ...dependenciesOf(answers, told), ...stores })
   return { app, answers, told, call: callOn(app) }
 }
 
@@ -144,13 +150,16 @@ function dependenciesOf(answers: Answers, told: Told): ApiDependencies {
       }
     },
     limitMeter: {
-      setLimits: async (limits) => {
-        answers.setLimits(limits)
-        told.compiled.push(limits)
-      },
       balance: async (...ask) => noted(told.asks, ask, answers.standing)
     },
     limitStore: limitStoreOn(told),
+    limitRefresh: limitRefreshOn(answers, told),
+    effectiveLimits: { grants: async () => [], unraised: async () => [] },
+    grantStore: { find: noStore, list: noStore, insert: noStore, revoke: noStore },
+    planStore: { find: noStore, list: noStore, insert: noStore, update: noStore },
+    subscriptionStore: { find: noStore, list: noStore, insert: noStore, update: noStore, takeDue: noStore },
+    customerStore: { find: noStore, list: noStore, insert: noStore, update: noStore },
+    userStore: { find: noStore, list: noStore, insert: noStore, update: noStore },
     usageQueries: {
       usage: async (query) => noted(told.asks, query, () => answers.usage(query)),
       findEvent: async (customerId, source, id) =>
@@ -164,13 +173,25 @@ function dependenciesOf(answers: Answers, told: Told): ApiDependencies {
         told.appended.push(...events)
       }
     },
-    apiKeys: answers.apiKeys,
+    access: {
+      configuredKeys: answers.apiKeys,
+      tokens: null,
+      cacheMs: 5_000,
+      keyEnvironment: 'test',
+      requestsPerMinute: 0,
+      trustedProxies: []
+    },
+    apiKeyStore: { use: noStore, find: noStore, list: noStore, insert: noStore, update: noStore },
+    auditSearch: { list: noStore },
+    seenUsers: new SeenUsers(),
+    idempotencyStore: { find: noStore, forget: noStore },
     decodeLimits: DEFAULT_DECODE_LIMITS,
     now: () => NOW,
     logger: Fastify({ logger: { level: 'silent' } }).log,
     readiness: async () => ({ ready: answers.ready, checks: [{ name: 'redis', ready: answers.ready }] }),
     metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'up 1\n' }),
     observer: {
+      arrived: () => undefined,
       answered: ({ route, status }) => told.answers.push({ route, status }),
       checked: (outcome) => told.outcomes.push(outcome),
       held: (outcome) => told.outcomes.push(outcome)
@@ -178,6 +199,26 @@ function dependenciesOf(answers: Answers, told: Told): ApiDependencies {
     corsOrigins: answers.corsOrigins,
     eventLoopDelayMaxMs: 0
   }
+}
+
+/** Composes nothing: what was put is what is in force. */
+function limitRefreshOn({ setLimits }: Answers, told: Told): ApiDependencies['limitRefresh'] {
+  return limitRefresh({
+    effectiveLimits: {
+      reckon: async (customerId) => {
+        const effective = told.limits.get(customerId)
+        return effective === undefined ? null : { effective, nextAt: null }
+      }
+    },
+    limitMeter: {
+      setLimits: async (limits) => {
+        setLimits(limits)
+        told.compiled.push(limits)
+      }
+    },
+    limitStore: limitStoreOn(told),
+    now: () => NOW
+  })
 }
 
 function limitStoreOn({ limits, renewals }: Told): ApiDependencies['limitStore'] {
@@ -195,6 +236,10 @@ function limitStoreOn({ limits, renewals }: Told): ApiDependencies['limitStore']
       renewals.push(renewal)
     }
   }
+}
+
+async function noStore(): Promise<never> {
+  throw new Error('this test has no store')
 }
 
 function noted<T>(asks: unknown[], ask: unknown, answer: () => T): T {

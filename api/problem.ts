@@ -3,30 +3,52 @@
  * for people and may change. One table lists the codes, so that the OpenAPI document and the answers can't differ.
  */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { RepeatedRequest, type StoredAnswer } from '../domain/change.ts'
 import { RetryableError } from '../domain/errors.ts'
+import { ForeignCursorError } from '../domain/page.ts'
 
 const PROBLEMS = {
   'malformed-json': { status: 400, title: 'The body is not JSON' },
   'malformed-request': { status: 400, title: 'The request can not be read' },
   'validation-failed': { status: 400, title: 'The request has faults' },
-  'authentication-required': { status: 401, title: 'An API key is needed' },
+  'authentication-required': { status: 401, title: 'An API key or a token is needed' },
   'unknown-api-key': { status: 401, title: 'The API key is not known' },
+  'invalid-token': { status: 401, title: 'The token is not valid' },
+  'expired-token': { status: 401, title: 'The token has expired' },
   'access-denied': { status: 403, title: 'The credential does not open this route' },
   'unknown-route': { status: 404, title: 'There is no such route' },
   'unknown-customer': { status: 404, title: 'The customer is not known' },
+  'unknown-user': { status: 404, title: 'The user is not known' },
+  'no-such-api-key': { status: 404, title: 'There is no such API key' },
+  'unknown-subscription': { status: 404, title: 'The subscription is not known' },
+  'unknown-plan': { status: 404, title: 'The plan is not known' },
+  'unknown-grant': { status: 404, title: 'The grant is not known' },
   'unknown-hold': { status: 404, title: 'The hold is not known' },
   'unknown-usage-event': { status: 404, title: 'The usage event is not known' },
   'method-not-allowed': { status: 405, title: 'The route does not take this method' },
   'hold-conflict': { status: 409, title: 'The hold exists with another content' },
   'hold-ended': { status: 409, title: 'The hold has ended' },
+  'last-owner': { status: 409, title: 'The customer would have no owner' },
+  'currency-in-use': { status: 409, title: 'The customer has subscriptions in its currency' },
+  'external-id-taken': { status: 409, title: 'Another customer has this external id' },
+  'email-taken': { status: 409, title: 'A user of the customer has this address' },
+  'subscription-exists': { status: 409, title: 'The customer has a subscription' },
+  'plan-not-available': { status: 409, title: 'The customer can not have this plan' },
+  'customer-not-active': { status: 409, title: 'The customer is suspended or closed' },
+  'conflicting-change': { status: 409, title: 'Another change came first' },
+  'illegal-transition': { status: 409, title: 'The state does not allow this' },
+  'idempotency-in-flight': { status: 409, title: 'The first request with this Idempotency-Key has not ended' },
   'version-mismatch': { status: 412, title: 'The version is not the stored one' },
   'body-too-large': { status: 413, title: 'The body is too large' },
   'batch-too-large': { status: 413, title: 'The batch has too many records' },
   'usage-event-too-large': { status: 413, title: 'The usage event is too large' },
   'unsupported-media-type': { status: 415, title: 'The content type is not taken here' },
+  'idempotency-key-reused': { status: 422, title: 'The Idempotency-Key came with another request' },
   'usage-event-rejected': { status: 422, title: 'The usage event was rejected' },
   'batch-rejected': { status: 422, title: 'Every record of the batch was rejected' },
+  'precondition-required': { status: 428, title: 'The change must say over which version' },
   'quota-exceeded': { status: 429, title: 'A hard limit has no room for this' },
+  'rate-limited': { status: 429, title: 'Too many requests in this minute' },
   'internal-error': { status: 500, title: 'The service failed' },
   'quota-unknown': { status: 503, title: 'Whether the quota has room can not be known now' },
   'limits-pending': { status: 503, title: 'The limits are stored and not yet in force' },
@@ -36,6 +58,8 @@ const PROBLEMS = {
 } as const satisfies Record<string, { status: number; title: string }>
 
 export type ProblemCode = keyof typeof PROBLEMS
+
+export const PROBLEM_CODES = Object.keys(PROBLEMS) as readonly ProblemCode[]
 
 /** So many faults are told at most; a client that mends them is told the rest. */
 export const FAULTS_MAX = 20
@@ -95,6 +119,10 @@ export function problemDocument(problem: ProblemError, requestId: string): Recor
 
 /** The one error handler: whatever was thrown becomes a problem; what nobody expected is logged whole and told in no detail. */
 export function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  if (error instanceof RepeatedRequest && error.earlier !== null && error.earlier !== 'in-flight') {
+    sendAgain(error.earlier, reply)
+    return
+  }
   const problem = toProblem(error)
   if (problem.code === 'internal-error') request.log.error({ err: error }, 'a request failed unexpectedly')
   else logCause(problem, request)
@@ -117,8 +145,18 @@ export function sendProblem(problem: ProblemError, request: FastifyRequest, repl
   void reply.header('content-type', PROBLEM_MEDIA_TYPE).header('x-request-id', request.id).send(body)
 }
 
+/** What was answered to the first request with this Idempotency-Key. */
+function sendAgain({ status, headers, body }: StoredAnswer, reply: FastifyReply): void {
+  // A string, so that the answer is the stored one to the letter.
+  void reply
+    .code(status)
+    .headers({ 'content-type': 'application/json; charset=utf-8', ...headers, 'idempotent-replayed': 'true' })
+    .send(body)
+}
+
 function toProblem(error: unknown): ProblemError {
   if (error instanceof ProblemError) return error
+  if (error instanceof RepeatedRequest) return repeated(error)
   if (error instanceof RetryableError) {
     const extensions = { reason: error.code }
     return new ProblemError('service-unavailable', 'Try again: nothing was done twice.', {
@@ -127,9 +165,22 @@ function toProblem(error: unknown): ProblemError {
       cause: error
     })
   }
+  if (error instanceof ForeignCursorError) {
+    const errors = [{ field: 'query.cursor', message: 'is no cursor of this list' }]
+    return new ProblemError('validation-failed', 'See `errors`.', { errors })
+  }
   if (isFastifyError(error)) return fromFastify(error)
   return new ProblemError('internal-error', 'The request failed; the log has the reason under the request id.', {
     cause: error
+  })
+}
+
+function repeated({ earlier }: RepeatedRequest): ProblemError {
+  if (earlier === null) {
+    return new ProblemError('idempotency-key-reused', 'Send another key with another request.')
+  }
+  return new ProblemError('idempotency-in-flight', 'Send it again in a moment to get the answer of the first.', {
+    retryAfterSeconds: 1
   })
 }
 

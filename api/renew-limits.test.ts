@@ -2,7 +2,7 @@ import t from 'tap'
 import { RetryableError } from '../domain/errors.ts'
 import type { CompiledLimits, CustomerLimits } from '../domain/tokens/limit.ts'
 import { NOW } from './ports-in-memory.ts'
-import { renewDue } from './renew-limits.ts'
+import { limitRefresh, renewDue } from './renew-limits.ts'
 
 const customer = (customerId: string): CustomerLimits => ({
   customerId,
@@ -21,18 +21,30 @@ const customer = (customerId: string): CustomerLimits => ({
   ]
 })
 
-function renewalOf(due: readonly CustomerLimits[], setLimits: (limits: CompiledLimits) => void) {
-  const renewals: unknown[] = []
+function renewalOf(
+  due: readonly CustomerLimits[],
+  setLimits: (limits: CompiledLimits) => void,
+  nextAt: number | null = null
+) {
+  const renewals: [string, number, number][] = []
   const limitStore = {
-    find: async () => null,
-    put: async () => null,
-    takeDue: async () => due,
-    setRenewal: async (customerId: string, version: number, renewAt: number) => {
-      renewals.push([customerId, version, renewAt > NOW])
+    takeDue: async () => due.map(({ customerId }) => customerId),
+    setRenewal: async (...renewal: [string, number, number]) => {
+      renewals.push(renewal)
     }
   }
-  const limitMeter = { setLimits: async (limits: CompiledLimits) => setLimits(limits) }
-  return { renewals, dependencies: { limitStore, limitMeter, now: () => NOW } }
+  const reckoned = (customerId: string) => {
+    const effective = due.find((one) => one.customerId === customerId)
+    return effective === undefined ? null : { effective, nextAt }
+  }
+  const now = () => NOW
+  const refresh = limitRefresh({
+    effectiveLimits: { reckon: async (customerId) => reckoned(customerId) },
+    limitMeter: { setLimits: async (limits) => setLimits(limits) },
+    limitStore,
+    now
+  })
+  return { renewals, dependencies: { limitStore, limitRefresh: refresh, now } }
 }
 
 t.test('each customer that is due is set in the meter, and only then due later', async (t) => {
@@ -40,10 +52,13 @@ t.test('each customer that is due is set in the meter, and only then due later',
   const { renewals, dependencies } = renewalOf([customer('a'), customer('b')], ({ customerId }) => set.push(customerId))
   t.equal(await renewDue(dependencies, () => false), 2)
   t.same(set, ['a', 'b'])
-  t.same(renewals, [
-    ['a', 3, true],
-    ['b', 3, true]
-  ])
+  t.same(
+    renewals.map(([customerId, version, renewAt]) => [customerId, version, renewAt > NOW]),
+    [
+      ['a', 3, true],
+      ['b', 3, true]
+    ]
+  )
 })
 
 t.test('a customer the meter could not take stays due, as do those after it', async (t) => {
@@ -54,11 +69,18 @@ t.test('a customer the meter could not take stays due, as do those after it', as
     renewDue(dependencies, () => false),
     { code: 'meter-unavailable' }
   )
-  t.same(renewals, [['a', 3, true]])
+  t.match(renewals, [['a', 3, Number]])
+  t.equal(renewals.length, 1)
 })
 
 t.test('a renewal that is told to stop leaves the rest to others', async (t) => {
   const { renewals, dependencies } = renewalOf([customer('a')], () => undefined)
   t.equal(await renewDue(dependencies, () => true), 0)
   t.same(renewals, [])
+})
+
+t.test('limits that change by themselves are due when they do, before their windows run out', async (t) => {
+  const { renewals, dependencies } = renewalOf([customer('a')], () => undefined, NOW + 5_000)
+  await renewDue(dependencies, () => false)
+  t.same(renewals, [['a', 3, NOW + 5_000]])
 })

@@ -1,19 +1,21 @@
 /**
- * Keeps the meter's list of windows ahead of time, and puts in force what `PUT limits` could only store. Every API process runs
- * one: the store gives each due customer to one of them, and to another when nothing came of it within the lease.
+ * Keeps what the meter holds of limits ahead of time: windows listed, grants begun and ended, and what `PUT limits` or a change of a
+ * subscription could only store. Every API process runs one: the store gives each due customer to one of them, and to another when
+ * nothing came of it within the lease.
  */
 import type { FastifyBaseLogger } from 'fastify'
-import type { LimitMeter, LimitStore } from '../domain/api-ports.ts'
+import type { EffectiveLimits, LimitMeter, LimitStore } from '../domain/api-ports.ts'
 import { RetryableError } from '../domain/errors.ts'
 import { compileLimits } from '../domain/tokens/compile-limits.ts'
+import type { LimitRefresh } from '../domain/tokens/effective/limit-refresh.ts'
 
 const INTERVAL_MS = 1_000
 /** After this long a customer whose renewal failed is due again. */
 const LEASE_MS = 10_000
 
 export interface RenewalDependencies {
-  readonly limitStore: LimitStore
-  readonly limitMeter: Pick<LimitMeter, 'setLimits'>
+  readonly limitStore: Pick<LimitStore, 'takeDue'>
+  readonly limitRefresh: LimitRefresh
   readonly now: () => number
   readonly logger: FastifyBaseLogger
 }
@@ -55,20 +57,37 @@ export class LimitRenewal {
   }
 }
 
-/** Compiles and sets every customer that is due. Answers how many. Stops at the first that fails: the lease brings it back. */
+/** Puts the limits of every customer that is due in force. Answers how many. Stops at the first that fails: the lease brings it back. */
 export async function renewDue(
-  dependencies: Omit<RenewalDependencies, 'logger'>,
+  { limitStore, limitRefresh, now }: Omit<RenewalDependencies, 'logger'>,
   isStopped: () => boolean
 ): Promise<number> {
-  const { limitStore, limitMeter, now } = dependencies
-  const due = await limitStore.takeDue(now(), LEASE_MS)
   let renewed = 0
-  for (const limits of due) {
+  for (const customerId of await limitStore.takeDue(now(), LEASE_MS)) {
     if (isStopped()) break
-    const { compiled, renewAt } = compileLimits(limits, now())
-    await limitMeter.setLimits(compiled)
-    await limitStore.setRenewal(limits.customerId, limits.version, renewAt)
+    await limitRefresh.refresh(customerId)
     renewed += 1
   }
   return renewed
+}
+
+export interface RefreshDependencies {
+  readonly effectiveLimits: Pick<EffectiveLimits, 'reckon'>
+  readonly limitMeter: Pick<LimitMeter, 'setLimits'>
+  readonly limitStore: Pick<LimitStore, 'setRenewal'>
+  readonly now: () => number
+}
+
+/** Composes, compiles, tells the meter, and only then says when the customer is due next: whatever dies in between is done again. */
+export function limitRefresh({ effectiveLimits, limitMeter, limitStore, now }: RefreshDependencies): LimitRefresh {
+  return {
+    refresh: async (customerId) => {
+      const reckoned = await effectiveLimits.reckon(customerId, now())
+      if (reckoned === null) return
+      const { effective, nextAt } = reckoned
+      const { compiled, renewAt } = compileLimits(effective, now())
+      await limitMeter.setLimits(compiled)
+      await limitStore.setRenewal(customerId, effective.version, Math.min(renewAt, nextAt ?? renewAt))
+    }
+  }
 }

@@ -3,7 +3,9 @@
  * them into metrics and log lines.
  */
 import { channel } from 'node:diagnostics_channel'
+import type { LedgerRow } from '../domain/ports.ts'
 import type { UncountedReason } from '../domain/tokens/usage-event.ts'
+import type { TokensByKind } from './pending-usage.ts'
 
 export interface BatchCounted {
   readonly partition: number
@@ -17,7 +19,8 @@ export interface BatchCounted {
 export interface LedgerFlushed {
   readonly partition: number
   readonly cursor: number
-  readonly rows: number
+  readonly rows: readonly LedgerRow[]
+  readonly tokens: TokensByKind
 }
 
 export interface Fenced {

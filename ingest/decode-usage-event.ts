@@ -11,7 +11,7 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { type DecodeLimits, decodeCloudEvent, isJsonContentType } from '../domain/tokens/decode-cloud-event.ts'
-import type { Decoded, RejectionCode, UsageRecord } from '../domain/tokens/usage-event.ts'
+import type { Decoded, Rejection, RejectionCode, UsageRecord } from '../domain/tokens/usage-event.ts'
 
 const ATTRIBUTES = ['specversion', 'id', 'source', 'type', 'subject', 'time'] as const
 const STRUCTURED_CONTENT_TYPE = /^application\/cloudevents\+json\s*(?:;|$)/i
@@ -20,16 +20,24 @@ const ANY_CLOUD_EVENTS = /^application\/cloudevents/i
 type Headers = UsageRecord['headers']
 
 export function decodeUsageEvent(record: UsageRecord, limits: DecodeLimits): Decoded {
-  const { value, headers } = record
+  const read = readEnvelope(record, limits.valueBytesMax)
+  return 'rejection' in read ? read : decodeCloudEvent(read.envelope, record.arrivedAt, limits)
+}
+
+/** The CloudEvents envelope that a record holds, in either mode, with nothing looked at but its form. For any topic of ours. */
+export function readEnvelope(
+  { value, headers }: Pick<UsageRecord, 'value' | 'headers'>,
+  valueBytesMax: number
+): { readonly envelope: unknown } | { readonly rejection: Rejection } {
   if (value === null || value.length === 0) {
     return rejected(
       'invalid-envelope',
       null,
-      'the value is empty: usage is taken back by a correction, not by a tombstone'
+      'the value is empty: what was told is taken back by another event, not by a tombstone'
     )
   }
-  if (value.length > limits.valueBytesMax) {
-    return rejected('too-large', null, `the value has ${value.length} bytes; ${limits.valueBytesMax} are accepted`)
+  if (value.length > valueBytesMax) {
+    return rejected('too-large', null, `the value has ${value.length} bytes; ${valueBytesMax} are accepted`)
   }
   const mode = modeOf(headers)
   if (mode === null) {
@@ -41,7 +49,7 @@ export function decodeUsageEvent(record: UsageRecord, limits: DecodeLimits): Dec
   }
   const parsed = parse(value)
   if (parsed === null) return rejected('not-json', null, 'the value is not JSON in UTF-8')
-  if (mode === 'structured') return decodeCloudEvent(parsed.json, record.arrivedAt, limits)
+  if (mode === 'structured') return { envelope: parsed.json }
   const envelope: Record<string, unknown> = { data: parsed.json }
   for (const name of ATTRIBUTES) {
     const attribute = headers[`ce_${name}`]
@@ -50,10 +58,10 @@ export function decodeUsageEvent(record: UsageRecord, limits: DecodeLimits): Dec
     if (text === null) return rejected('invalid-envelope', name, `the header ce_${name} must be one UTF-8 text`)
     envelope[name] = text
   }
-  return decodeCloudEvent(envelope, record.arrivedAt, limits)
+  return { envelope }
 }
 
-function rejected(code: RejectionCode, field: string | null, message: string): Decoded {
+function rejected(code: RejectionCode, field: string | null, message: string): { readonly rejection: Rejection } {
   return { rejection: { code, field, message } }
 }
 

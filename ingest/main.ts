@@ -1,16 +1,19 @@
 /**
  * The ingest process: second stop on the way of one event. It runs the meter consumer (Redis and ledger), the analytics
- * consumer (ClickHouse), or both; who is wired to whom stands here and nowhere else.
+ * consumer (ClickHouse), the audit consumer (the audit trail), or several; who is wired to whom stands here and nowhere else.
  */
 import { connectClickHouse } from '../clickhouse/connect.ts'
 import { migrate as migrateClickHouse } from '../clickhouse/migrate.ts'
 import { ClickHouseUsageLog } from '../clickhouse/usage-log.ts'
+import { SeenUsers } from '../domain/customers/user-activity.ts'
 import { DEFAULT_DECODE_LIMITS } from '../domain/tokens/decode-cloud-event.ts'
 import type { Decoded, UsageRecord } from '../domain/tokens/usage-event.ts'
 import { connectRedis } from '../meter/connect.ts'
 import { RedisConsumerMeter } from '../meter/consumer-meter.ts'
 import { RedisMeterRepair } from '../meter/meter-repair.ts'
+import { RedisQuotaMeter } from '../meter/quota-meter.ts'
 import { installationOf, Shards } from '../meter/shards.ts'
+import { countAudit, createAuditMetrics } from '../monitoring/audit-metrics.ts'
 import {
   clickhouseVariables,
   consumerVariables,
@@ -25,21 +28,35 @@ import { startHealthServer } from '../monitoring/health.ts'
 import { loadConfig, validateOnly } from '../monitoring/load-config.ts'
 import { createLogger } from '../monitoring/logger.ts'
 import { createIngestMetrics, createRegistry, forgetPartition, withTimer } from '../monitoring/metrics.ts'
+import { ActivityNotes } from '../monitoring/note-activity.ts'
+import { observePools } from '../monitoring/observe-pools.ts'
+import { countPublished, createOutboxMetrics, setBacklog } from '../monitoring/outbox-metrics.ts'
 import { Shutdown } from '../monitoring/shutdown.ts'
 import { PostgresAnalyticsBlocks } from '../sql/analytics-blocks.ts'
+import { PostgresAuditTrail } from '../sql/change/audit-trail.ts'
+import { PostgresOutbox } from '../sql/change/outbox-store.ts'
 import { Database, LONG_STATEMENT_TIMEOUT_MS } from '../sql/connect.ts'
+import { EntityDatabase } from '../sql/connect-slonik.ts'
+import { PostgresUserActivity } from '../sql/customers/user-activity.ts'
 import { PostgresLedgerRepair } from '../sql/ledger-repair.ts'
 import { migrate } from '../sql/migrate.ts'
+import { PostgresQuotaNotices } from '../sql/quota-notices.ts'
 import { PostgresUsageLedger } from '../sql/usage-ledger.ts'
 import { runAnalyticsPartition } from './analytics-partition.ts'
+import { runAuditPartition } from './audit/audit-partition.ts'
+import { decodeAuditEvent } from './audit/decode-audit-event.ts'
 import { KafkaDeadLetters } from './dead-letter-producer.ts'
 import { decodeUsageEvent } from './decode-usage-event.ts'
 import { createKafka, kafkaAddress } from './kafkajs/kafka-client.ts'
 import { KafkaLogReader } from './kafkajs/log-reader.ts'
-import { ensureTopics, planTopics } from './kafkajs/topics.ts'
+import { ensureTopics, planAuditTopic, planEventsTopic, planTopics } from './kafkajs/topics.ts'
 import { runMeterPartition } from './meter-partition.ts'
 import { observeIngest } from './observe.ts'
+import { KafkaEventLog } from './outbox/event-producer.ts'
+import { startRelay } from './outbox/run-relay.ts'
 import { repairShard } from './repair-shard.ts'
+import { runThresholdWatch, watchedLedger } from './thresholds/run-threshold-watch.ts'
+import { ThresholdWatch } from './thresholds/threshold-watch.ts'
 import { runPartitions } from './usage-consumer.ts'
 
 // ---- configuration
@@ -58,7 +75,8 @@ const logger = createLogger({ name, level: config.LOG_LEVEL })
 const registry = createRegistry(name)
 const metrics = createIngestMetrics(registry)
 const shutdown = new Shutdown({ logger })
-observeIngest(metrics, logger)
+const seenUsers = new SeenUsers()
+observeIngest(metrics, logger, seenUsers)
 
 // ---- clients
 const kafka = createKafka(kafkaAddress(config), logger)
@@ -81,6 +99,7 @@ const address = {
 const database = new Database(address)
 const readingDatabase = new Database({ ...address, connectionsMax: 2, statementTimeoutMs: LONG_STATEMENT_TIMEOUT_MS })
 shutdown.add('postgres', () => Promise.all([database.close(), readingDatabase.close()]))
+observePools(registry, { ledger: () => database.state(), reading: () => readingDatabase.state() })
 const decodeLimits = { ...DEFAULT_DECODE_LIMITS, acceptanceWindowMs: config.ACCEPTANCE_WINDOW_MS }
 const decode = (record: UsageRecord): Decoded => decodeUsageEvent(record, decodeLimits)
 const consumer = {
@@ -99,9 +118,15 @@ function crashing<T extends object>(port: string, adapter: T): T {
   return withCrashPoints(port, adapter, config.CRASH_AT)
 }
 
+/** One transaction holds the trails of all customers of a batch; changes of theirs wait meanwhile, a tenth of a second at most. */
+const AUDIT_BATCH_RECORDS_MAX = 500
+
 let lagOfMeter = (): ReadonlyMap<number, number> => new Map()
+let readBacklog = async (): Promise<void> => undefined
 if (config.CONSUMERS.includes('meter')) await startMeter()
 if (config.CONSUMERS.includes('analytics')) await startAnalytics()
+if (config.CONSUMERS.includes('audit')) await startAudit()
+if (config.CONSUMERS.includes('relay')) await startRelaying()
 const health = await startHealthServer({
   host: config.METRICS_HOST,
   port: config.METRICS_PORT,
@@ -110,6 +135,7 @@ const health = await startHealthServer({
     contentType: registry.contentType,
     metrics: async () => {
       for (const [partition, records] of lagOfMeter()) metrics.lagRecords.set({ partition: String(partition) }, records)
+      await readBacklog()
       return registry.metrics()
     }
   }
@@ -148,10 +174,13 @@ async function startMeter(): Promise<void> {
   }
   const ports = {
     meter: withTimer(crashing('meter', new RedisConsumerMeter(shards)), 'apply', metrics.applySeconds),
-    ledger: withTimer(
-      crashing('ledger', new PostgresUsageLedger(database, config.METER_SHARDS)),
-      'flush',
-      metrics.flushSeconds
+    ledger: watchedLedger(
+      withTimer(
+        crashing('ledger', new PostgresUsageLedger(database, config.METER_SHARDS)),
+        'flush',
+        metrics.flushSeconds
+      ),
+      startThresholdWatch(shards)
     ),
     deadLetters: crashing('dead-letters', letters),
     decode,
@@ -169,9 +198,30 @@ async function startMeter(): Promise<void> {
       ).finally(() => forgetPartition(metrics, partition))
   })
   shutdown.add('meter consumer', () => running.stop())
+  noteSeenUsers()
   lagOfMeter = () => running.lag()
   checks['meter partitions'] = () => running.assertOpen()
   checks.redis = () => redis.ping()
+}
+
+/** Of whom usage tells; the counts of active users are the API's to tell. */
+function noteSeenUsers(): void {
+  const entities = new EntityDatabase({ ...address, connectionsMax: 1 })
+  const notes = new ActivityNotes({ seen: seenUsers, activity: new PostgresUserActivity(entities), logger })
+  shutdown.add('seen users', () => notes.stop().then(() => entities.close()))
+}
+
+/** Stops before the clients it asks, and after the partitions that tell it of usage. */
+function startThresholdWatch(shards: Shards): ThresholdWatch {
+  const watch = new ThresholdWatch({
+    meter: new RedisQuotaMeter(shards, { staleAfterMs: config.METER_STALE_AFTER_MS }),
+    notices: crashing('notices', new PostgresQuotaNotices(database)),
+    percents: config.QUOTA_THRESHOLDS.map(Number),
+    now: Date.now
+  })
+  const running = runThresholdWatch(watch, logger)
+  shutdown.add('thresholds', () => running.stop())
+  return watch
 }
 
 /** The partitions of one process find a shard unusable at the same moment: they wait for one repair. */
@@ -212,4 +262,69 @@ async function startAnalytics(): Promise<void> {
   })
   shutdown.add('analytics consumer', () => running.stop())
   checks['analytics partitions'] = () => running.assertOpen()
+}
+
+async function startRelaying(): Promise<void> {
+  const topic = planEventsTopic({
+    name: config.EVENTS_TOPIC,
+    partitions: config.USAGE_PARTITIONS,
+    replicas: config.TOPIC_REPLICAS,
+    retentionMs: config.EVENTS_RETENTION_MS
+  })
+  await ensureTopics(kafka, [topic])
+  const outboxMetrics = createOutboxMetrics(registry)
+  const store = new PostgresOutbox(database)
+  const events = new KafkaEventLog({ kafka, topic: topic.name })
+  shutdown.add('events', () => events.close())
+  const running = startRelay({
+    turns: { withTurn: (work) => store.withTurn((outbox) => work(crashing('outbox', outbox))) },
+    events: crashing('events', events),
+    logger,
+    onPublished: (page) => countPublished(outboxMetrics, page),
+    onError: (error) => shutdown.fail(error)
+  })
+  shutdown.add('relay', () => running.stop())
+  checks.relay = () => running.assertWell()
+  readBacklog = async () => {
+    const backlog = await store.backlog().catch((error: Error) => {
+      logger.debug({ err: error }, 'the backlog of the outbox is not known')
+      return null
+    })
+    setBacklog(outboxMetrics, backlog, Date.now())
+  }
+}
+
+async function startAudit(): Promise<void> {
+  const audit = planAuditTopic({
+    name: config.AUDIT_TOPIC,
+    partitions: config.USAGE_PARTITIONS,
+    replicas: config.TOPIC_REPLICAS,
+    retentionMs: config.AUDIT_RETENTION_MS
+  })
+  await ensureTopics(kafka, [audit])
+  const letters = await KafkaDeadLetters.connect({ kafka, topic: deadLetters.name, usageTopic: audit.name })
+  shutdown.add('audit dead letters', () => letters.close())
+  const trail = crashing('audit-trail', new PostgresAuditTrail(database))
+  const auditMetrics = createAuditMetrics(registry)
+  const running = await runPartitions({
+    ...consumer,
+    topic: audit.name,
+    groupId: `${config.KAFKA_GROUP_PREFIX}-audit`,
+    tuning: { batchRecordsMax: AUDIT_BATCH_RECORDS_MAX },
+    loop: (partition, source) =>
+      runAuditPartition({
+        partition,
+        source,
+        trail,
+        deadLetters: crashing('audit-letters', letters),
+        decode: decodeAuditEvent,
+        report: (report) => {
+          countAudit(auditMetrics, report)
+          if (report.kind === 'left-out') logger.warn({ partition, reasons: report.reasons }, 'audit events left out')
+          if (report.kind === 'overtaken') metrics.fenced.inc({ store: 'postgres' })
+        }
+      })
+  })
+  shutdown.add('audit consumer', () => running.stop())
+  checks['audit partitions'] = () => running.assertOpen()
 }

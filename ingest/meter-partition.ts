@@ -274,8 +274,14 @@ class MeterSession {
     })
     if (outcome === 'fenced') return this.#fenced('postgres')
     this.#flushed = this.#position
+    const { partition } = this.#options
+    tell('ledgerFlushed', {
+      partition,
+      cursor: this.#flushed.cursor,
+      rows,
+      tokens: this.#pending.tokens()
+    })
     this.#pending.clear()
-    tell('ledgerFlushed', { partition: this.#options.partition, cursor: this.#flushed.cursor, rows: rows.length })
     return true
   }
 

@@ -1,10 +1,11 @@
-/** Turns what the loops tell on their channels into metrics and log lines. */
+/** Turns what the loops tell on their channels into metrics, log lines and which users were seen. */
 import { subscribe } from 'node:diagnostics_channel'
-import { countUncounted, type IngestMetrics } from '../monitoring/metrics.ts'
+import type { SeenUsers } from '../domain/customers/user-activity.ts'
+import { countTokens, countUncounted, type IngestMetrics } from '../monitoring/metrics.ts'
 import { CHANNELS, type Messages } from './channels.ts'
 import type { Logger } from './kafkajs/kafka-client.ts'
 
-export function observeIngest(metrics: IngestMetrics, logger: Logger): void {
+export function observeIngest(metrics: IngestMetrics, logger: Logger, seenUsers: SeenUsers): void {
   on('batchCounted', ({ partition, records, counted, uncounted, arrivedAt }) => {
     metrics.batchRecords.observe(records)
     metrics.counted.inc(counted)
@@ -12,9 +13,12 @@ export function observeIngest(metrics: IngestMetrics, logger: Logger): void {
     if (arrivedAt > 0)
       metrics.freshnessSeconds.set({ partition: String(partition) }, Math.max(0, Date.now() - arrivedAt) / 1_000)
   })
-  on('ledgerFlushed', ({ partition, cursor, rows }) => {
+  on('ledgerFlushed', ({ partition, cursor, rows, tokens }) => {
+    countTokens(metrics, tokens)
     metrics.paused.set({ partition: String(partition) }, 0)
-    logger.debug({ partition, cursor, rows }, 'ledger flushed')
+    const at = Date.now()
+    for (const { customerId, userId } of rows) if (userId !== '') seenUsers.saw({ customerId, userId, at })
+    logger.debug({ partition, cursor, rows: rows.length }, 'ledger flushed')
   })
   on('ledgerAway', ({ partition, waiting, error }) => {
     metrics.paused.set({ partition: String(partition) }, 1)

@@ -1,7 +1,7 @@
 /** What a partition has counted in Redis and not yet written to the ledger: sums by ledger key, and the offsets left out. */
 import type { LedgerRow, Uncounted } from '../domain/ports.ts'
 import { quarterOf } from '../domain/tokens/quarter-hour.ts'
-import { TOKEN_POOLS, type TokenPool } from '../domain/tokens/token-pools.ts'
+import { NO_TOKENS, TOKEN_POOLS, type TokenPool, type TokenPools } from '../domain/tokens/token-pools.ts'
 import type { UsageEvent } from '../domain/tokens/usage-event.ts'
 
 interface Sum {
@@ -13,11 +13,15 @@ interface Sum {
   events: number
 }
 
+/** Tokens of one kind of event, whatever their sign. */
+export type TokensByKind = Readonly<Record<UsageEvent['kind'], TokenPools>>
+
 export class PendingUsage {
   #sums = new Map<string, Sum>()
   /** Sums that a further event would have taken past 2^53: complete, beside a new one of the same key. */
   #full: Sum[] = []
   #uncounted: Uncounted[] = []
+  #tokens = { used: { ...NO_TOKENS }, voided: { ...NO_TOKENS } }
   #records = 0
 
   /** A correction takes its tokens back; it is an event too. */
@@ -41,7 +45,11 @@ export class PendingUsage {
       }
       this.#sums.set(key, sum)
     }
-    for (const pool of TOKEN_POOLS) sum.tokens[pool] += event.tokens[pool]
+    const ofKind = this.#tokens[event.kind]
+    for (const pool of TOKEN_POOLS) {
+      sum.tokens[pool] += event.tokens[pool]
+      ofKind[pool] += event.tokens[pool]
+    }
     sum.events++
     this.#records++
   }
@@ -60,6 +68,11 @@ export class PendingUsage {
     return [...this.#full, ...this.#sums.values()]
   }
 
+  /** For whoever watches; a sum that passes 2^53 between two flushes is no longer exact. */
+  tokens(): TokensByKind {
+    return this.#tokens
+  }
+
   uncounted(): readonly Uncounted[] {
     return this.#uncounted
   }
@@ -68,6 +81,7 @@ export class PendingUsage {
     this.#sums = new Map()
     this.#full = []
     this.#uncounted = []
+    this.#tokens = { used: { ...NO_TOKENS }, voided: { ...NO_TOKENS } }
     this.#records = 0
   }
 }

@@ -4,6 +4,7 @@
  * Lists are separated by commas. An empty value counts as not set.
  */
 import Type, { type Static, type TObject } from 'typebox'
+import { accessVariables, findAccessContradictions } from './access/config.ts'
 
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
@@ -56,7 +57,7 @@ export const kafkaVariables = Type.Object({
     minLength: 1,
     default: 'tokenmeter',
     description:
-      'Consumer groups are PREFIX-meter and PREFIX-analytics. Their offsets are for dashboards only: another prefix loses nothing.'
+      'Consumer groups are PREFIX-meter, PREFIX-analytics and PREFIX-audit. Their offsets are for dashboards only: another prefix loses nothing.'
   }),
   KAFKA_SESSION_TIMEOUT_MS: Type.Integer({
     minimum: 1_000,
@@ -92,6 +93,18 @@ export const kafkaVariables = Type.Object({
     default: 'tokenmeter-dead-letters',
     description: 'Where events that can not be counted are kept whole, with the reason.'
   }),
+  EVENTS_TOPIC: Type.String({
+    pattern: String.raw`^[\w.-]{1,249}$`,
+    default: 'tokenmeter-events',
+    description:
+      'Where other services are told of customers, users, subscriptions and quotas (docs/events). Under another name what comes from now on goes there.'
+  }),
+  EVENTS_RETENTION_MS: Type.Integer({
+    minimum: HOUR_MS,
+    default: 30 * DAY_MS,
+    description:
+      'Milliseconds for which an events topic that has to be made keeps events: a listener that was away for longer has missed some.'
+  }),
   TOPIC_REPLICAS: Type.Integer({
     minimum: 1,
     maximum: 9,
@@ -108,6 +121,18 @@ export const kafkaVariables = Type.Object({
     minimum: HOUR_MS,
     default: 30 * DAY_MS,
     description: 'Milliseconds for which a dead-letter topic that has to be made keeps records.'
+  }),
+  AUDIT_TOPIC: Type.String({
+    pattern: String.raw`^[\w.-]{1,249}$`,
+    default: 'tokenmeter-audit',
+    description:
+      'Where other services tell what they did, for the audit trail. A cursor belongs to it: under another name the consumer refuses to go on with the old ones. Made with USAGE_PARTITIONS partitions.'
+  }),
+  AUDIT_RETENTION_MS: Type.Integer({
+    minimum: HOUR_MS,
+    default: 30 * DAY_MS,
+    description:
+      'Milliseconds for which an audit topic that has to be made keeps records. An audit consumer that is away for longer loses what it did not read.'
   })
 })
 
@@ -198,9 +223,10 @@ export const clickhouseVariables = Type.Object({
 
 export const consumerVariables = Type.Object({
   CONSUMERS: list({
-    pattern: '^(meter|analytics)(,(meter|analytics))?$',
-    default: 'meter,analytics',
-    description: 'Which consumers the process runs. analytics follows the ledger and may run elsewhere, or not at all.'
+    pattern: '^(meter|analytics|audit|relay)(,(meter|analytics|audit|relay)){0,3}$',
+    default: 'meter,analytics,audit,relay',
+    description:
+      'What the process runs. meter counts; analytics follows the ledger and may run elsewhere, or not at all; audit fills the audit trail from AUDIT_TOPIC; relay publishes to EVENTS_TOPIC. Each must run somewhere.'
   }),
   FLUSH_INTERVAL_MS: Type.Integer({
     minimum: 50,
@@ -221,6 +247,12 @@ export const consumerVariables = Type.Object({
     default: 50_000,
     description: 'Records in one block of ClickHouse. It is held in memory as a whole, per partition.'
   }),
+  QUOTA_THRESHOLDS: list({
+    pattern: String.raw`^([1-9]\d?|100)(,([1-9]\d?|100))*$`,
+    default: '80,100',
+    description:
+      'Percents of a limit at which quota.threshold_reached is published, once a window each. Another list tells of new ones at once.'
+  }),
   PENDING_EVENTS_MAX: Type.Integer({
     minimum: 1_000,
     default: 1_000_000,
@@ -236,10 +268,11 @@ export const apiVariables = Type.Object({
   }),
   API_PORT: port('Port of the API; 0 takes any free one and logs it.', 8_080),
   API_KEYS: Type.String({
-    pattern: String.raw`^[\w.-]{1,64}:[0-9a-fA-F]{64}(,[\w.-]{1,64}:[0-9a-fA-F]{64})*$`,
+    pattern: String.raw`^([\w.-]{1,64}:[0-9a-fA-F]{64}(,[\w.-]{1,64}:[0-9a-fA-F]{64})*)?$`,
+    default: '',
     examples: [`ia-service:${'0'.repeat(64)}`],
     description:
-      'Who may call the API, as name:sha256 of the key, several so that one can be replaced without a pause. Make a key with openssl rand -hex 32, its hash with printf %s KEY | sha256sum.'
+      'Keys that open everything and need no Postgres to be known, as name:sha256, several so that one can be replaced without a pause. Make one with openssl rand -hex 32, its hash with printf %s KEY | sha256sum. Unset: npm run bootstrap makes the first key.'
   }),
   API_CORS_ORIGINS: list({
     pattern: String.raw`^(https?://[^\s,/]+(,https?://[^\s,/]+)*)?$`,
@@ -258,13 +291,15 @@ export const allFragments: readonly (readonly [title: string, fragment: TObject]
   ['Postgres: the ledger', postgresVariables],
   ['ClickHouse: analytics', clickhouseVariables],
   ['Consumers', consumerVariables],
-  ['API', apiVariables]
+  ['API', apiVariables],
+  ['API: credentials', accessVariables]
 ]
 
 type EveryVariable = Static<typeof kafkaVariables> &
   Static<typeof eventVariables> &
   Static<typeof meterVariables> &
-  Static<typeof consumerVariables>
+  Static<typeof consumerVariables> &
+  Static<typeof accessVariables>
 
 /** What one variable alone can't tell. A variable the process does not load, or that is at fault itself, is undefined here. */
 export function findContradictions(env: Partial<EveryVariable>): string[] {
@@ -294,5 +329,5 @@ export function findContradictions(env: Partial<EveryVariable>): string[] {
   if (env.KAFKA_SASL_MECHANISM === 'plain' && env.KAFKA_TLS === false) {
     faults.push('KAFKA_SASL_MECHANISM plain sends the password as it is: set KAFKA_TLS')
   }
-  return faults
+  return [...faults, ...findAccessContradictions(env)]
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /**
- * The way into a fresh clone: `node stack/bootstrap.mjs <command> [arguments]` runs stack/commands/<command>.ts with Node 24.
+ * The way into a fresh clone: `node stack/bootstrap.mjs <command> [arguments]` runs stack/commands/<command>.ts, or
+ * stack/commands/operations/<command>.ts, with Node 24.
  * This file alone must run on the Node a machine happens to have (20 or newer) and without any dependency: it installs
  * them first when they are missing or older than the lock file.
  */
@@ -34,7 +35,8 @@ runCommand()
 
 function findScript(name) {
   if (name === undefined || !/^[a-z-]+$/.test(name)) return undefined
-  const places = [join(stackFolder, 'commands', `${name}.ts`), join(stackFolder, `${name}.ts`)]
+  const folders = ['commands', 'commands/operations', '.']
+  const places = folders.map((folder) => join(stackFolder, folder, `${name}.ts`))
   return places.find((place) => existsSync(place))
 }
 

@@ -25,16 +25,27 @@ export async function planProcesses(urls: ServiceUrls, extra: Record<string, str
     environment: { API_KEYS: keys, ...shared, API_PORT: apiPort },
     readyUrl: `${apiUrl}/readyz`
   }
-  const definitions = [await planConsumer('meter', shared), await planConsumer('analytics', shared), api]
+  const definitions = [
+    await planConsumer('meter', shared),
+    await planConsumer('analytics', shared, RUN_WITH_ANALYTICS),
+    api
+  ]
   return { definitions, apiUrl, apiKey }
 }
 
-async function planConsumer(name: string, shared: Readonly<Record<string, string>>): Promise<ProcessDefinition> {
+/** Consumers that have little to do share a process. */
+const RUN_WITH_ANALYTICS = ['audit', 'relay']
+
+async function planConsumer(
+  name: string,
+  shared: Readonly<Record<string, string>>,
+  others: readonly string[] = []
+): Promise<ProcessDefinition> {
   const port = String(await findFreePort())
   return {
     name,
     entry: 'ingest/main.ts',
-    environment: { ...shared, CONSUMERS: name, METRICS_PORT: port },
+    environment: { ...shared, CONSUMERS: [name, ...others].join(','), METRICS_PORT: port },
     readyUrl: `http://127.0.0.1:${port}/readyz`
   }
 }

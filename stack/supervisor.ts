@@ -24,6 +24,8 @@ export interface SupervisorOptions {
   onLine: (name: string, line: string) => void
   /** False leaves a process that ended unasked down, for tests that look at what is left. */
   restarts?: boolean
+  /** Starts each process again when a file that it imports changes, for whoever works on them. */
+  watches?: boolean
 }
 
 interface Supervised {
@@ -51,10 +53,12 @@ export class Supervisor {
   readonly #startOrder: string[] = []
   readonly #onLine: SupervisorOptions['onLine']
   readonly #restarts: boolean
+  readonly #nodeOptions: readonly string[]
 
-  constructor({ definitions, onLine, restarts = true }: SupervisorOptions) {
+  constructor({ definitions, onLine, restarts = true, watches = false }: SupervisorOptions) {
     this.#onLine = onLine
     this.#restarts = restarts
+    this.#nodeOptions = ['--disable-warning=TimeoutNegativeWarning', ...(watches ? ['--watch'] : [])]
     for (const definition of definitions) {
       const fresh = { child: null, isWanted: false, sawReadyLine: false, startedAt: 0, accidents: 0 }
       this.#supervised.set(definition.name, { definition, ...fresh })
@@ -125,7 +129,7 @@ export class Supervisor {
   /** A process group of its own keeps a terminal's Ctrl-C from ending all of them at once, in no order. */
   #spawn(supervised: Supervised): void {
     const { name, entry, environment } = supervised.definition
-    const child = spawn(process.execPath, ['--disable-warning=TimeoutNegativeWarning', entry], {
+    const child = spawn(process.execPath, [...this.#nodeOptions, entry], {
       cwd: projectFolder(),
       env: { ...process.env, ...environment },
       stdio: ['ignore', 'pipe', 'pipe'],

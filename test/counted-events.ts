@@ -2,8 +2,11 @@
 
 import fc from 'fast-check'
 import type { MeteredEvent } from '../domain/ports.ts'
+import { quarterOf } from '../domain/tokens/quarter-hour.ts'
 import { NO_TOKENS } from '../domain/tokens/token-pools.ts'
 import type { UsageEvent } from '../domain/tokens/usage-event.ts'
+import { Database } from '../sql/connect.ts'
+import { PostgresUsageLedger } from '../sql/usage-ledger.ts'
 
 /** An event that says no more than it must; `change` says the rest. */
 export function usageEvent(change: Partial<UsageEvent> = {}): UsageEvent {
@@ -63,4 +66,37 @@ export function arbitraryUsage(fromMs: number, toMs: number): fc.Arbitrary<Parti
         }))
       )
   })
+}
+
+interface Teardown {
+  teardown(handler: () => Promise<void>): void
+}
+
+export interface UsedTokens {
+  readonly customerId: string
+  /** Ms. */
+  readonly at: number
+  readonly tokens: number
+}
+
+/** Answers what flushes usage into the ledger, a record each, as the meter consumer of partition 0 does it. */
+export function ledgerOf(t: Teardown, databaseUrl: string): (used: UsedTokens) => Promise<void> {
+  const database = new Database({ databaseUrl, applicationName: 'usage-in-ledger' })
+  t.teardown(() => database.close())
+  const ledger = new PostgresUsageLedger(database, 1)
+  return async ({ customerId, at, tokens }) => {
+    const from = await ledger.open(0)
+    const cursor = from.cursor + 1
+    const row = {
+      customerId,
+      userId: 'ada',
+      model: 'model-1',
+      quarter: quarterOf(at),
+      tokens: { ...NO_TOKENS, input: tokens },
+      events: 1
+    }
+    const to = { ...from, cursor, previousArrivedAt: at, shardCursors: [cursor] }
+    const outcome = await ledger.flush({ partition: 0, from, to, rows: [row], uncounted: [] })
+    if (outcome !== 'moved') throw new Error(`the flush of ${tokens} tokens of ${customerId} was ${outcome}`)
+  }
 }

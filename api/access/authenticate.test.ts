@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
 import Fastify from 'fastify'
 import t from 'tap'
-import { findUndeclared, parseApiKeys, requireAccess } from './authenticate.ts'
-import { API_KEY, startTestApp } from './ports-in-memory.ts'
-import { handleError } from './problem.ts'
+import { API_KEY, startTestApp } from '../ports-in-memory.ts'
+import { handleError } from '../problem.ts'
+import { findUndeclared, requireAccess } from './authenticate.ts'
+import { parseApiKeys } from './configured-keys.ts'
+import { NO_RATE_LIMITS } from './limit-rates.ts'
 
 const sha256 = (key: string): string => createHash('sha256').update(key).digest('hex')
 
@@ -59,7 +61,15 @@ t.test('a route that states no access is found, and refused to everyone', async 
   const app = Fastify()
   t.teardown(() => app.close())
   app.setErrorHandler(handleError)
-  requireAccess(app, parseApiKeys(`test:${sha256(API_KEY)}`))
+  requireAccess(app, {
+    configuredKeys: parseApiKeys(`test:${sha256(API_KEY)}`),
+    apiKeys: { use: async () => null },
+    users: { find: async () => null },
+    tokens: null,
+    cacheMs: 0,
+    now: Date.now,
+    rateLimits: NO_RATE_LIMITS
+  })
   app.get('/open', { config: { access: 'public' } }, async () => 'open')
   app.get('/forgotten', async () => 'secret')
   const response = await app.inject({ url: '/forgotten', headers: { 'x-api-key': API_KEY } })

@@ -1,59 +1,56 @@
 /**
- * Who may call what. Each route states its access; one that states none is not built, and would be refused if it were.
- * Platform credentials name the customer they act for in the request.
+ * Who calls: by a key of the configuration, an API key of Postgres, or a token of the gateway. Each route states its access; one
+ * that states none is not built, and would be refused if it were.
  */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
-import { ProblemError } from './problem.ts'
-
-/** `public`: anyone who reaches the port. `platform`: the IA service and the back office, by API key. */
-export type Access = 'public' | 'platform'
+import { type ApiKey, hashOf, isLive, isWellFormed } from '../../domain/customers/api-key.ts'
+import type { ApiKeyLookup } from '../../domain/customers/api-key-store.ts'
+import type { UserStore } from '../../domain/customers/user-store.ts'
+import { ProblemError, statusOfProblem } from '../problem.ts'
+import { type Access, type Principal, SCOPES } from './access-rule.ts'
+import { authorize } from './authorize.ts'
+import { type ConfiguredKey, findConfigured } from './configured-keys.ts'
+import { CredentialCache, type Known } from './credential-cache.ts'
+import type { RateLimits } from './limit-rates.ts'
+import type { TokenVerifier } from './verify-token.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: Access
   }
   interface FastifyRequest {
-    /** Name of the API key that opened the route; null on a public one. */
-    apiKeyName: string | null
+    /** Who calls; null on a public route. */
+    principal: Principal | null
   }
 }
 
-/** A key as the configuration holds it: never the key itself. */
-export interface ApiKey {
-  readonly name: string
-  /** SHA-256 of the key, 32 bytes. Keys are random, so a slow hash would add nothing. */
-  readonly sha256: Buffer
+export interface Credentials {
+  readonly configuredKeys: readonly ConfiguredKey[]
+  readonly apiKeys: ApiKeyLookup
+  /** Null: no token is taken. */
+  readonly tokens: TokenVerifier | null
+  /** Those whom a customer's tokens name: a disabled one is refused. */
+  readonly users: Pick<UserStore, 'find'>
+  /** How long an answer of these stores is believed, ms. */
+  readonly cacheMs: number
+  readonly now: () => number
+  readonly rateLimits: RateLimits
 }
 
-/**
- * Reads `name:hash,name:hash`, the hash being 64 hexadecimal digits of the key's SHA-256. Several keys live side by side, so
- * that one can be replaced without a pause. Throws on anything else.
- */
-export function parseApiKeys(list: string): readonly ApiKey[] {
-  const keys = list
-    .split(',')
-    .filter((part) => part.trim() !== '')
-    .map((part, index): ApiKey => {
-      const { name, hash } = /^(?<name>[\w.-]{1,64}):(?<hash>[0-9a-f]{64})$/i.exec(part.trim())?.groups ?? {}
-      if (name === undefined || hash === undefined) {
-        throw new Error(`API key ${index + 1} is not name:sha256 with 64 hexadecimal digits`)
-      }
-      return { name, sha256: Buffer.from(hash, 'hex') }
-    })
-  if (new Set(keys.map(({ name }) => name)).size !== keys.length) throw new Error('two API keys have one name')
-  return keys
-}
+/** Tokens with many claims stay below; whatever is longer is not even hashed. */
+const CREDENTIAL_LENGTH_MAX = 8_192
 
 /** Puts authentication in front of every route that is registered afterwards, before its body is read. */
-export function requireAccess(app: FastifyInstance, apiKeys: readonly ApiKey[]): void {
-  app.decorateRequest('apiKeyName', null)
+export function requireAccess(app: FastifyInstance, credentials: Credentials): void {
+  const cache = new CredentialCache(credentials)
+  app.decorateRequest('principal', null)
   app.addHook('onRequest', async (request) => {
     if (request.is404) return
     const { access } = request.routeOptions.config
     if (access === 'public') return
     if (access === undefined) throw new ProblemError('access-denied', 'The route states no access.')
-    request.apiKeyName = findKey(apiKeys, presentedKey(request)).name
+    request.principal = await identify(request, credentials, cache)
+    authorize(request.principal, access)
   })
 }
 
@@ -62,26 +59,79 @@ export function findUndeclared(routes: readonly RouteOptions[]): string[] {
   return routes.filter(({ config }) => config?.access === undefined).map(({ method, url }) => `${method} ${url}`)
 }
 
-function presentedKey(request: FastifyRequest): string {
-  const { authorization } = request.headers
-  if (authorization !== undefined) {
-    const key = /^Bearer +(?<key>\S+)$/i.exec(authorization)?.groups?.key
-    if (key !== undefined) return key
-    throw refusal('authentication-required', 'Authorization must be `Bearer` and the API key.')
+/** A credential that is known already costs a hash; one that is not is looked up, unless its address failed too often. */
+async function identify(request: FastifyRequest, credentials: Credentials, cache: CredentialCache): Promise<Principal> {
+  const { configuredKeys, rateLimits } = credentials
+  try {
+    const { text, isToken } = presented(request)
+    const hash = hashOf(text)
+    const configured = findConfigured(configuredKeys, hash)
+    if (configured !== null) return configured
+    const recalled = cache.recall(hash)
+    if (recalled) return recalled
+    await rateLimits.refuseGuesses(request)
+    const found = recalled === undefined ? await cache.ask(hash, () => lookUp(text, isToken, credentials)) : recalled
+    if (found === null) throw unknownKey()
+    return found
+  } catch (error) {
+    if (error instanceof ProblemError && statusOfProblem(error.code) === 401) await rateLimits.noteGuess(request)
+    throw error
   }
-  const key = request.headers['x-api-key']
-  if (typeof key === 'string' && key !== '') return key
-  throw refusal('authentication-required', 'Send the API key as `Authorization: Bearer` or `X-API-Key`.')
 }
 
-/** Compares with every key in constant time, whether or not an earlier one fits. */
-function findKey(apiKeys: readonly ApiKey[], presented: string): ApiKey {
-  const sha256 = createHash('sha256').update(presented).digest()
-  const found = apiKeys.filter((key) => timingSafeEqual(key.sha256, sha256))[0]
-  if (found === undefined) throw refusal('unknown-api-key', 'The key is not, or no longer, one of this service.')
-  return found
+function presented(request: FastifyRequest): { readonly text: string; readonly isToken: boolean } {
+  const { authorization } = request.headers
+  if (authorization === undefined) {
+    const key = request.headers['x-api-key']
+    if (typeof key === 'string' && key !== '') return bounded(key, false)
+    throw refusal(
+      'authentication-required',
+      'Send an API key or a token as `Authorization: Bearer`, or a key as `X-API-Key`.'
+    )
+  }
+  const text = /^Bearer +(?<text>\S+)$/i.exec(authorization)?.groups?.text
+  if (text === undefined) {
+    throw refusal('authentication-required', 'Authorization must be `Bearer` and the API key or token.')
+  }
+  return bounded(text, text.includes('.'))
 }
 
-function refusal(code: 'authentication-required' | 'unknown-api-key', detail: string): ProblemError {
+function bounded(text: string, isToken: boolean): { readonly text: string; readonly isToken: boolean } {
+  if (text.length > CREDENTIAL_LENGTH_MAX) throw unknownKey()
+  return { text, isToken }
+}
+
+async function lookUp(text: string, isToken: boolean, credentials: Credentials): Promise<Known | null> {
+  const { tokens, apiKeys, now } = credentials
+  if (isToken) return tokens === null ? null : ofActiveUser(await tokens(text, now()), credentials)
+  if (!isWellFormed(text)) return null
+  const key = await apiKeys.use(hashOf(text), now())
+  return key === null || !isLive(key, now()) ? null : { principal: principalOf(key), expiresAt: key.expiresAt }
+}
+
+/** The gateway may know people whom the customer's list does not have; one whom the list has as disabled is refused. */
+async function ofActiveUser(known: Known, { users }: Credentials): Promise<Known> {
+  const { id, customerId } = known.principal
+  if (customerId === null) return known
+  const user = await users.find({ kind: 'customer', customerId }, { customerId, id })
+  if (user?.status === 'disabled') throw refusal('invalid-token', 'The user of this token is disabled.')
+  return known
+}
+
+function principalOf({ id, customerId, scopes }: ApiKey): Principal {
+  return {
+    id,
+    kind: 'api-key',
+    customerId,
+    role: null,
+    scopes: new Set(SCOPES.filter((scope) => scopes.includes(scope)))
+  }
+}
+
+function unknownKey(): ProblemError {
+  return refusal('unknown-api-key', 'The key is not, or no longer, one of this service.')
+}
+
+function refusal(code: 'authentication-required' | 'unknown-api-key' | 'invalid-token', detail: string): ProblemError {
   return new ProblemError(code, detail, { headers: { 'www-authenticate': 'Bearer realm="tokenmeter"' } })
 }

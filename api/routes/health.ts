@@ -1,6 +1,6 @@
 import Type from 'typebox'
 import type { Api, ApiDependencies } from '../api-dependencies.ts'
-import * as schemas from '../schemas.ts'
+import * as schemas from '../schemas/shared.ts'
 
 const Alive = Type.Object({ status: Type.Literal('ok') }, schemas.strict)
 const Ready = Type.Object(

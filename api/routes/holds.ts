@@ -1,9 +1,10 @@
 import Type from 'typebox'
 import type { HoldOutcome } from '../../domain/api-ports.ts'
 import { RetryableError } from '../../domain/errors.ts'
+import { EVERY_ROLE } from '../access/access-rule.ts'
 import type { Api, ApiDependencies, ApiObserver } from '../api-dependencies.ts'
 import { ProblemError } from '../problem.ts'
-import * as schemas from '../schemas.ts'
+import * as schemas from '../schemas/shared.ts'
 import { orUnavailable, quotaUnknown, unknownCustomer } from './quota.ts'
 
 const TtlSeconds = Type.Integer({
@@ -24,6 +25,7 @@ const NewHold = Type.Object(
   },
   {
     ...schemas.strict,
+    title: 'NewHold',
     examples: [
       {
         holdId: 'hold-7f3a',
@@ -50,7 +52,10 @@ const Release = Type.Object(
 )
 
 const HoldPath = Type.Object({ holdId: schemas.HoldId }, schemas.strict)
-const HoldAnswer = Type.Object({ hold: schemas.HoldTold, limits: Type.Array(schemas.Standing) }, schemas.strict)
+const HoldAnswer = Type.Object(
+  { hold: schemas.HoldTold, limits: Type.Array(schemas.Standing) },
+  { ...schemas.strict, title: 'HoldAnswer' }
+)
 
 function holdAnswer(description: string, state: 'held' | 'settled' | 'released') {
   return schemas.answer(HoldAnswer, description, {
@@ -75,7 +80,7 @@ function reserveRoute(api: Api, { quotaMeter, observer, now }: HoldDependencies)
   api.post(
     '/v1/quota/holds',
     {
-      config: { access: 'platform' },
+      config: { access: { scope: 'quota:check', roles: EVERY_ROLE }, idempotencyKey: 'ignored' },
       schema: {
         operationId: 'createHold',
         tags: ['quota'],
@@ -104,7 +109,7 @@ function findRoute(api: Api, { quotaMeter }: HoldDependencies): void {
   api.get(
     '/v1/quota/holds/:holdId',
     {
-      config: { access: 'platform' },
+      config: { access: { scope: 'quota:check', roles: EVERY_ROLE } },
       schema: {
         operationId: 'getHold',
         tags: ['quota'],
@@ -129,7 +134,7 @@ function extendRoute(api: Api, { quotaMeter, observer, now }: HoldDependencies):
   api.post(
     '/v1/quota/holds/:holdId/extend',
     {
-      config: { access: 'platform' },
+      config: { access: { scope: 'quota:check', roles: EVERY_ROLE }, idempotencyKey: 'ignored' },
       schema: {
         operationId: 'extendHold',
         tags: ['quota'],
@@ -170,7 +175,7 @@ function endRoutes(api: Api, { quotaMeter, observer, now }: HoldDependencies): v
   api.post(
     '/v1/quota/holds/:holdId/settle',
     {
-      config: { access: 'platform' },
+      config: { access: { scope: 'quota:check', roles: EVERY_ROLE }, idempotencyKey: 'ignored' },
       schema: {
         operationId: 'settleHold',
         tags: ['quota'],
@@ -193,7 +198,7 @@ function endRoutes(api: Api, { quotaMeter, observer, now }: HoldDependencies): v
   api.post(
     '/v1/quota/holds/:holdId/release',
     {
-      config: { access: 'platform' },
+      config: { access: { scope: 'quota:check', roles: EVERY_ROLE }, idempotencyKey: 'ignored' },
       schema: {
         operationId: 'releaseHold',
         tags: ['quota'],

@@ -1,21 +1,21 @@
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger } from 'fastify'
 import Type from 'typebox'
-import type { LimitMeter, LimitStore } from '../../domain/api-ports.ts'
+import type { LimitStore } from '../../domain/api-ports.ts'
 import { RetryableError } from '../../domain/errors.ts'
-import { compileLimits } from '../../domain/tokens/compile-limits.ts'
+import type { LimitRefresh } from '../../domain/tokens/effective/limit-refresh.ts'
 import type { CustomerLimits, Limit } from '../../domain/tokens/limit.ts'
 import { validateLimits } from '../../domain/tokens/validate-limits.ts'
+import { EVERY_ROLE, PLATFORM_ONLY } from '../access/access-rule.ts'
 import type { Api } from '../api-dependencies.ts'
 import { FAULTS_MAX, type FieldFault, ProblemError } from '../problem.ts'
-import * as schemas from '../schemas.ts'
-import { LIMITS_ANSWER_EXAMPLE, LimitsAnswer, LimitsBody } from './limit-schemas.ts'
+import { LIMITS_ANSWER_EXAMPLE, LimitsAnswer, LimitsBody } from '../schemas/limits.ts'
+import * as schemas from '../schemas/shared.ts'
 import { unknownCustomer } from './quota.ts'
 
 interface LimitDependencies {
   readonly limitStore: LimitStore
-  readonly limitMeter: Pick<LimitMeter, 'setLimits'>
-  readonly now: () => number
+  readonly limitRefresh: LimitRefresh
 }
 
 /** A hundred limits with long lists of prices. */
@@ -29,7 +29,7 @@ export function limitRoutes(api: Api, dependencies: LimitDependencies): void {
   api.get(
     '/v1/customers/:customerId/limits',
     {
-      config: { access: 'platform' },
+      config: { access: { scope: 'limits:read', roles: EVERY_ROLE } },
       schema: {
         operationId: 'getLimits',
         tags: ['limits'],
@@ -50,11 +50,11 @@ export function limitRoutes(api: Api, dependencies: LimitDependencies): void {
   putRoute(api, dependencies)
 }
 
-function putRoute(api: Api, { limitStore, limitMeter, now }: LimitDependencies): void {
+function putRoute(api: Api, { limitStore, limitRefresh }: LimitDependencies): void {
   api.put(
     '/v1/customers/:customerId/limits',
     {
-      config: { access: 'platform' },
+      config: { access: { scope: 'limits:write', roles: PLATFORM_ONLY } },
       bodyLimit: LIMITS_BYTES_MAX,
       // `validateLimits` checks the body, in the handler: it names the field where a union of schemas can't.
       validatorCompiler: (part) => (part.httpPart === 'body' ? () => true : TypeBoxValidatorCompiler(part)),
@@ -90,7 +90,7 @@ function putRoute(api: Api, { limitStore, limitMeter, now }: LimitDependencies):
       const expected = await expectedVersion(limitStore, customerId, headers['if-match'])
       const stored = await limitStore.put(limits, expected)
       if (stored === null) throw versionMismatch(customerId)
-      await putInForce(stored, { limitStore, limitMeter, now, log })
+      await putInForce(stored, limitRefresh, log)
       return reply
         .code(stored.version === 1 ? 201 : 200)
         .header('etag', etagOf(stored))
@@ -103,15 +103,10 @@ function putRoute(api: Api, { limitStore, limitMeter, now }: LimitDependencies):
  * Stored limits are due for renewal at once, in the statement that stores them, and stop being due only when the meter has them:
  * whatever dies between two of these lines, the renewal job finishes the work.
  */
-async function putInForce(
-  stored: CustomerLimits,
-  { limitStore, limitMeter, now, log }: LimitDependencies & { log: FastifyBaseLogger }
-): Promise<void> {
+async function putInForce(stored: CustomerLimits, limitRefresh: LimitRefresh, log: FastifyBaseLogger): Promise<void> {
   const { customerId, version } = stored
   try {
-    const { compiled, renewAt } = compileLimits(stored, now())
-    await limitMeter.setLimits(compiled)
-    await limitStore.setRenewal(customerId, version, renewAt)
+    await limitRefresh.refresh(customerId)
   } catch (error) {
     if (!(error instanceof RetryableError)) throw error
     log.warn({ err: error, customerId, version }, 'limits are stored and wait for the renewal job')
@@ -157,7 +152,7 @@ async function expectedVersion(
     if (stored === null) throw versionMismatch(customerId)
     return stored.version
   }
-  const version = /^"(?<version>[1-9]\d{0,14})"$/.exec(ifMatch.trim())?.groups?.version
+  const version = /^"(?<version>0|[1-9]\d{0,14})"$/.exec(ifMatch.trim())?.groups?.version
   if (version === undefined) throw versionMismatch(customerId)
   return Number(version)
 }

@@ -1,10 +1,11 @@
 import Type from 'typebox'
 import type { Standing } from '../../domain/api-ports.ts'
 import { RetryableError } from '../../domain/errors.ts'
+import { EVERY_ROLE } from '../access/access-rule.ts'
 import type { Api, ApiDependencies, ApiObserver } from '../api-dependencies.ts'
 import { decideQuota, type QuotaDecision, RETRY_AFTER_UNKNOWN_SECONDS, type UnknownReason } from '../decide-quota.ts'
 import { ProblemError } from '../problem.ts'
-import * as schemas from '../schemas.ts'
+import * as schemas from '../schemas/shared.ts'
 
 const Check = Type.Object(
   {
@@ -15,6 +16,7 @@ const Check = Type.Object(
   },
   {
     ...schemas.strict,
+    title: 'QuotaCheck',
     description:
       'Whose call it would be. Without `userId`, limits of users do not apply; without `tokens`, one token must fit.',
     examples: [
@@ -36,7 +38,7 @@ const CheckAnswer = Type.Object(
       '`unknown-allowed`: a hard limit could not be known, and says that calls go ahead meanwhile.'
     )
   },
-  schemas.strict
+  { ...schemas.strict, title: 'QuotaAnswer' }
 )
 
 /** The check and nothing else: it touches the meter only, so that a call to a model never waits for a database. */
@@ -47,7 +49,7 @@ export function quotaRoutes(
   api.post(
     '/v1/quota/check',
     {
-      config: { access: 'platform' },
+      config: { access: { scope: 'quota:check', roles: EVERY_ROLE }, idempotencyKey: 'ignored' },
       schema: {
         operationId: 'checkQuota',
         tags: ['quota'],

@@ -4,11 +4,11 @@ import type { UsageEventLog, UsageQueries } from '../../domain/api-ports.ts'
 import type { DecodeLimits } from '../../domain/tokens/decode-cloud-event.ts'
 import type { TokenPools } from '../../domain/tokens/token-pools.ts'
 import type { UsageEvent } from '../../domain/tokens/usage-event.ts'
+import { PLATFORM_ONLY } from '../access/access-rule.ts'
 import type { Api } from '../api-dependencies.ts'
 import { judgeUsageEvents, type RecordVerdict } from '../judge-usage-events.ts'
 import { ProblemError } from '../problem.ts'
-import * as schemas from '../schemas.ts'
-import { splitJsonRecords } from '../split-json-records.ts'
+import * as schemas from '../schemas/shared.ts'
 import {
   BATCH_ANSWER_EXAMPLE,
   BATCH_BYTES_MAX,
@@ -18,7 +18,8 @@ import {
   UsageEventsBody,
   VoidAnswer,
   VoidBody
-} from './usage-event-schemas.ts'
+} from '../schemas/usage-events.ts'
+import { splitJsonRecords } from '../split-json-records.ts'
 
 interface UsageEventDependencies {
   readonly usageEventLog: UsageEventLog
@@ -46,7 +47,7 @@ function appendRoute(api: Api, { usageEventLog, decodeLimits, now }: UsageEventD
   api.post(
     '/v1/usage-events',
     {
-      config: { access: 'platform' },
+      config: { access: { scope: 'usage:write', roles: PLATFORM_ONLY }, idempotencyKey: 'ignored' },
       // The bytes are judged record by record in the handler.
       validatorCompiler: () => () => true,
       schema: {
@@ -159,7 +160,7 @@ function voidRoute(api: Api, { usageEventLog, usageQueries }: UsageEventDependen
   api.post(
     '/v1/usage-events/:id/void',
     {
-      config: { access: 'platform' },
+      config: { access: { scope: 'usage:void', roles: PLATFORM_ONLY }, idempotencyKey: 'ignored' },
       schema: {
         operationId: 'voidUsageEvent',
         tags: ['usage events'],

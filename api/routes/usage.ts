@@ -2,9 +2,10 @@ import type { FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import type { UsageGrain, UsageGroup, UsageQueries, UsageRow } from '../../domain/api-ports.ts'
 import { isTimeZone } from '../../domain/tokens/windows.ts'
+import { EVERY_ROLE } from '../access/access-rule.ts'
 import type { Api } from '../api-dependencies.ts'
 import { type FieldFault, ProblemError } from '../problem.ts'
-import * as schemas from '../schemas.ts'
+import * as schemas from '../schemas/shared.ts'
 
 const DAY_MS = 86_400_000
 const ROWS_DEFAULT = 1_000
@@ -87,7 +88,7 @@ const Row = Type.Object(
       description: 'Number of usage events, decimal digits. Grouped by pool, each row repeats that of its group.'
     })
   },
-  schemas.strict
+  { ...schemas.strict, title: 'UsageRow' }
 )
 const COLUMNS = ['start', 'customerId', 'userId', 'model', 'pool', 'tokens', 'events'] as const
 
@@ -96,7 +97,7 @@ const UsageAnswer = Type.Object(
     data: Type.Array(Row),
     truncated: Type.Boolean({ description: 'True when there are more rows than `limit`: ask for less at once.' })
   },
-  { ...schemas.strict, description: 'Rows in order of time.' }
+  { ...schemas.strict, title: 'UsageAnswer', description: 'Rows in order of time.' }
 )
 
 const EXAMPLE_ROW = {
@@ -113,7 +114,7 @@ export function usageRoutes(api: Api, { usageQueries }: { readonly usageQueries:
   api.get(
     '/v1/usage',
     {
-      config: { access: 'platform' },
+      config: { access: { scope: 'usage:read', roles: EVERY_ROLE } },
       handlerTimeout: 60_000,
       schema: {
         operationId: 'queryUsage',
@@ -130,7 +131,7 @@ export function usageRoutes(api: Api, { usageQueries }: { readonly usageQueries:
               'text/csv': { schema: Type.String({ examples: [csvOf([EXAMPLE_ROW])] }) }
             }
           },
-          ...schemas.problems('validation-failed', 'service-unavailable')
+          ...schemas.problems('validation-failed', 'unknown-customer', 'service-unavailable')
         }
       }
     },

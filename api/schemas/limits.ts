@@ -2,7 +2,7 @@
  * A customer's limits as the OpenAPI document shows them. The rules themselves are `validateLimits` of the domain, whose messages
  * name the field; these schemas describe the same shape to readers and generators, and check nothing.
  */
-import Type, { type TProperties } from 'typebox'
+import Type, { type TProperties, type TSchema } from 'typebox'
 import type { Limit as CustomerLimit } from '../../domain/tokens/limit.ts'
 import { TOKEN_POOLS } from '../../domain/tokens/token-pools.ts'
 import {
@@ -11,9 +11,9 @@ import {
   PERIOD_BOUNDARIES_MAX,
   ROLLING_HOURS_MAX
 } from '../../domain/tokens/validate-limits.ts'
-import * as schemas from '../schemas.ts'
+import * as schemas from './shared.ts'
 
-const kind = <const K extends string, P extends TProperties>(name: K, properties: P, description: string) =>
+export const kind = <const K extends string, P extends TProperties>(name: K, properties: P, description: string) =>
   Type.Object({ kind: Type.Literal(name), ...properties }, { ...schemas.strict, description })
 
 const Scope = Type.Union(
@@ -52,48 +52,50 @@ const Measure = Type.Union(
   { description: 'What is summed.' }
 )
 
-const Window = Type.Union(
-  [
-    Type.Object(
-      { kind: schemas.oneOf(['month', 'week', 'day', 'hour'], 'Which calendar window.') },
-      { ...schemas.strict, description: "A calendar window in the customer's zone." }
-    ),
-    kind(
-      'rolling',
-      { hours: Type.Integer({ minimum: 1, maximum: ROLLING_HOURS_MAX }) },
-      'The last hours, moving by the quarter-hour.'
-    ),
-    kind(
-      'period',
-      {
-        boundaries: Type.Array(Type.Integer(), {
-          minItems: 2,
-          maxItems: PERIOD_BOUNDARIES_MAX,
-          description: 'Milliseconds since the epoch, full quarters of an hour, ascending.'
-        })
-      },
-      'Billing periods.'
-    )
-  ],
-  { description: 'Over which time.' }
+/** Windows that a plan's limits may have as well as a customer's. */
+export const TIMELESS_WINDOWS = [
+  Type.Object(
+    { kind: schemas.oneOf(['month', 'week', 'day', 'hour'], 'Which calendar window.') },
+    { ...schemas.strict, description: "A calendar window in the customer's zone." }
+  ),
+  kind(
+    'rolling',
+    { hours: Type.Integer({ minimum: 1, maximum: ROLLING_HOURS_MAX }) },
+    'The last hours, moving by the quarter-hour.'
+  )
+]
+
+const PeriodWindow = kind(
+  'period',
+  {
+    boundaries: Type.Array(Type.Integer(), {
+      minItems: 2,
+      maxItems: PERIOD_BOUNDARIES_MAX,
+      description: 'Milliseconds since the epoch, full quarters of an hour, ascending.'
+    })
+  },
+  'Billing periods.'
 )
 
-const Limit = Type.Object(
-  {
-    id: Type.String({ description: 'Unique for the customer.', pattern: '^[A-Za-z0-9._-]{1,64}$' }),
-    scope: Scope,
-    measure: Measure,
-    window: Window,
-    max: Type.Integer({
-      description: 'The most in one window: tokens, or the unit of a cost.',
-      minimum: 0,
-      maximum: Number.MAX_SAFE_INTEGER
-    }),
-    mode: schemas.oneOf(['hard', 'soft'], 'A hard limit refuses, a soft one only tells.'),
-    whenUnknown: schemas.oneOf(['deny', 'allow'], 'What a hard limit answers while the meter can not know.')
-  },
-  schemas.strict
-)
+export const limitOver = (title: string, windows: TSchema[]) =>
+  Type.Object(
+    {
+      id: Type.String({ description: 'Unique for the customer.', pattern: '^[A-Za-z0-9._-]{1,64}$' }),
+      scope: Scope,
+      measure: Measure,
+      window: Type.Union(windows, { description: 'Over which time.' }),
+      max: Type.Integer({
+        description: 'The most in one window: tokens, or the unit of a cost.',
+        minimum: 0,
+        maximum: Number.MAX_SAFE_INTEGER
+      }),
+      mode: schemas.oneOf(['hard', 'soft'], 'A hard limit refuses, a soft one only tells.'),
+      whenUnknown: schemas.oneOf(['deny', 'allow'], 'What a hard limit answers while the meter can not know.')
+    },
+    { ...schemas.strict, title }
+  )
+
+const Limit = limitOver('Limit', [...TIMELESS_WINDOWS, PeriodWindow])
 
 const timeZone = Type.String({ description: 'IANA time zone of the calendar windows.', examples: ['Africa/Dakar'] })
 
@@ -128,7 +130,7 @@ export const LimitsBody = Type.Object(
       Type.Array(Limit, { maxItems: LIMITS_MAX, description: 'All limits of the customer; those left out are gone.' })
     )
   },
-  { ...schemas.strict, examples: [LIMITS_EXAMPLE] }
+  { ...schemas.strict, title: 'LimitsPut', examples: [LIMITS_EXAMPLE] }
 )
 
 /** Limits as stored: what a client put, so they are told as they are. */
@@ -139,7 +141,7 @@ export const LimitsAnswer = Type.Object(
     version: Type.Integer({ description: 'Raised by one with each change; the ETag is this number in quotes.' }),
     limits: Type.Unsafe<readonly CustomerLimit[]>(Type.Array(Limit))
   },
-  schemas.strict
+  { ...schemas.strict, title: 'CustomerLimits' }
 )
 
 export const LIMITS_ANSWER_EXAMPLE = { customerId: 'clinic-42', version: 3, ...LIMITS_EXAMPLE }

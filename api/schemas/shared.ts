@@ -1,9 +1,9 @@
 /** Schemas that several routes share: one schema is the type, the check, the serializer and the OpenAPI document at once. */
 import Type, { type TSchema } from 'typebox'
-import type { Hold, LimitStanding } from '../domain/api-ports.ts'
-import type { TokenPools } from '../domain/tokens/token-pools.ts'
-import { NO_TOKENS, totalTokens } from '../domain/tokens/token-pools.ts'
-import { PROBLEM_MEDIA_TYPE, type ProblemCode, ProblemError, statusOfProblem, titleOfProblem } from './problem.ts'
+import type { Hold, LimitStanding } from '../../domain/api-ports.ts'
+import type { TokenPools } from '../../domain/tokens/token-pools.ts'
+import { NO_TOKENS, totalTokens } from '../../domain/tokens/token-pools.ts'
+import { PROBLEM_MEDIA_TYPE, type ProblemCode, ProblemError, statusOfProblem, titleOfProblem } from '../problem.ts'
 
 const TOKENS_MAX = Number.MAX_SAFE_INTEGER
 
@@ -12,6 +12,10 @@ export const strict = { additionalProperties: false } as const
 
 /** As usage events have it: no control characters, no line or paragraph separators. */
 const VISIBLE = '^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]+$'
+
+/** Text to look something up by. */
+export const visible = (description: string, lengthMax: number) =>
+  Type.String({ description, minLength: 1, maxLength: lengthMax, pattern: VISIBLE })
 
 export const CustomerId = Type.String({
   description: 'Id of the customer whose tokens are counted.',
@@ -60,6 +64,7 @@ export const TokensAsked = Type.Object(
   },
   {
     ...strict,
+    title: 'TokensStated',
     description: 'Tokens by pool; the pools are exclusive and one left out is 0. Their sum lies below 2^53.',
     examples: [{ input: 1200, output: 800 }]
   }
@@ -73,7 +78,7 @@ export const TokensTold = Type.Object(
     output: Type.Integer(),
     reasoning: Type.Integer()
   },
-  { ...strict, description: 'Tokens by pool.' }
+  { ...strict, title: 'Tokens', description: 'Tokens by pool.' }
 )
 
 /** One of several words. Not a union of literals: clients are generated better from an enum. */
@@ -105,7 +110,7 @@ export const Standing = Type.Object(
       description: 'Why the numbers leave out usage, null when they are whole.'
     })
   },
-  { ...strict, description: 'Where one limit stands.' }
+  { ...strict, title: 'LimitStanding', description: 'Where one limit stands.' }
 )
 
 export const STANDING_EXAMPLE = {
@@ -132,7 +137,7 @@ export const HoldTold = Type.Object(
     ),
     expiresAt: Instant
   },
-  { ...strict, description: 'A reservation of tokens.' }
+  { ...strict, title: 'Hold', description: 'A reservation of tokens.' }
 )
 
 export const HOLD_EXAMPLE = {
@@ -197,6 +202,10 @@ export const Problem = Type.Object(
 const ANYWHERE: readonly ProblemCode[] = [
   'authentication-required',
   'unknown-api-key',
+  'invalid-token',
+  'expired-token',
+  'access-denied',
+  'rate-limited',
   'internal-error',
   'overloaded',
   'timed-out'

@@ -4,7 +4,7 @@
  */
 import Type from 'typebox'
 import { USAGE_EVENT_TYPE } from '../../domain/tokens/usage-event.ts'
-import * as schemas from '../schemas.ts'
+import * as schemas from './shared.ts'
 
 export const BATCH_RECORDS_MAX = 1_000
 export const BATCH_BYTES_MAX = 1_048_576
@@ -69,7 +69,7 @@ const UsageEventSchema = Type.Object(
     datacontenttype: text('application/json when stated.'),
     data: UsageData
   },
-  { description: 'A CloudEvent 1.0. Extension attributes are taken and ignored.' }
+  { title: 'UsageEvent', description: 'A CloudEvent 1.0. Extension attributes are taken and ignored.' }
 )
 
 const UsageEventList = Type.Array(UsageEventSchema, { minItems: 1, maxItems: BATCH_RECORDS_MAX })
@@ -104,7 +104,7 @@ export const BatchAnswer = Type.Object(
       { description: 'One for each record, in order.' }
     )
   },
-  schemas.strict
+  { ...schemas.strict, title: 'BatchAnswer' }
 )
 
 export const BATCH_ANSWER_EXAMPLE = {

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { freshTopic } from '../../test/topics.ts'
-import { ensureTopics, planTopics, type TopicsChoice } from './topics.ts'
+import { ensureTopics, planEventsTopic, planTopics, type TopicsChoice } from './topics.ts'
 
 const DAY_MS = 86_400_000
 
@@ -67,4 +67,19 @@ t.test('a topic set so that counting would go wrong is refused, with every such 
   ]) {
     t.ok(faults.includes(`${name} has ${setting}`), setting)
   }
+})
+
+t.test('an events topic that would forget all but the last event of a customer is refused', async (t) => {
+  const { kafka, topic } = await freshTopic(t)
+  const name = `${topic}-events`
+  const admin = kafka.admin()
+  await admin.connect()
+  const configEntries = [{ name: 'cleanup.policy', value: 'compact' }]
+  await admin.createTopics({ waitForLeaders: false, topics: [{ topic: name, numPartitions: 1, configEntries }] })
+  t.teardown(async () => {
+    await admin.deleteTopics({ topics: [name] })
+    await admin.disconnect()
+  })
+  const plan = planEventsTopic({ name, partitions: 1, replicas: 1, retentionMs: DAY_MS })
+  await t.rejects(ensureTopics(kafka, [plan]), { message: /cleanup\.policy=compact/ })
 })

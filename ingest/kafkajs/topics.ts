@@ -43,6 +43,9 @@ export interface Topics {
 export const USAGE_MESSAGE_BYTES_MAX = 1024 * 1024
 export const DEAD_LETTER_MESSAGE_BYTES_MAX = USAGE_MESSAGE_BYTES_MAX + 64 * 1024
 
+/** An entity came by a request of at most 256 KB; the relay sends half of this at a time. */
+export const EVENT_MESSAGE_BYTES_MAX = 1024 * 1024
+
 export function planTopics(choice: TopicsChoice): Topics {
   if (choice.usageRetentionMs <= choice.duplicateWindowMs) {
     throw new Error(
@@ -58,11 +61,7 @@ export function planTopics(choice: TopicsChoice): Topics {
       checks: {
         ...CHECKS,
         'retention.ms': keepsFor(choice.duplicateWindowMs),
-        'max.message.bytes': {
-          // Larger, and there could be a record that no dead letter can hold.
-          accepts: (value) => Number(value) <= USAGE_MESSAGE_BYTES_MAX,
-          wants: `at most ${USAGE_MESSAGE_BYTES_MAX}`
-        }
+        'max.message.bytes': AT_MOST_A_LETTER
       }
     },
     deadLetters: {
@@ -78,6 +77,36 @@ export function planTopics(choice: TopicsChoice): Topics {
         }
       }
     }
+  }
+}
+
+/** What the relay appends to is nothing's cursor, so that only what would lose an event matters: a topic that compacts keeps one a customer. */
+export function planEventsTopic(
+  choice: Pick<TopicPlan, 'name' | 'partitions' | 'replicas'> & { readonly retentionMs: number }
+): TopicPlan {
+  const { retentionMs, ...topic } = choice
+  return {
+    ...topic,
+    settings: settingsOf(retentionMs, EVENT_MESSAGE_BYTES_MAX),
+    checks: {
+      'cleanup.policy': is('delete'),
+      'max.message.bytes': {
+        accepts: (value) => Number(value) >= EVENT_MESSAGE_BYTES_MAX,
+        wants: `at least ${EVENT_MESSAGE_BYTES_MAX}`
+      }
+    }
+  }
+}
+
+/** As the usage topic, so that each record tells its arrival and fits into a dead letter. */
+export function planAuditTopic(
+  choice: Pick<TopicPlan, 'name' | 'partitions' | 'replicas'> & { readonly retentionMs: number }
+): TopicPlan {
+  const { retentionMs, ...topic } = choice
+  return {
+    ...topic,
+    settings: settingsOf(retentionMs, USAGE_MESSAGE_BYTES_MAX),
+    checks: { ...CHECKS, 'max.message.bytes': AT_MOST_A_LETTER }
   }
 }
 
@@ -99,6 +128,12 @@ const CHECKS: Readonly<Record<string, SettingCheck>> = {
   'cleanup.policy': is('delete'),
   'compression.type': is('uncompressed'),
   'retention.bytes': is('-1')
+}
+
+/** Larger, and there could be a record that no dead letter can hold. */
+const AT_MOST_A_LETTER: SettingCheck = {
+  accepts: (value) => Number(value) <= USAGE_MESSAGE_BYTES_MAX,
+  wants: `at most ${USAGE_MESSAGE_BYTES_MAX}`
 }
 
 function is(wanted: string): SettingCheck {

@@ -14,6 +14,8 @@ import { createLogger } from '../../monitoring/logger.ts'
 import { Database } from '../../sql/connect.ts'
 import { PostgresLedgerReport } from '../../sql/ledger-report.ts'
 import { makeCalls, readTrace } from '../demo/calls.ts'
+import { type Enrolment, enrolCustomers, findPlanFaults } from '../demo/customers.ts'
+import type { DemoApi } from '../demo/demo-api.ts'
 import { type Account, demoRecords, newAccount } from '../demo/events.ts'
 import { LIMITED_CUSTOMERS, setLimits } from '../demo/limits.ts'
 import { QuotaProbe } from '../demo/probe.ts'
@@ -83,9 +85,14 @@ async function runDemo(installation: Installation): Promise<DemoResult> {
     for (const { name } of definitions) supervisor.start(name)
     await Promise.all(definitions.map(({ name }) => supervisor.waitReady(name)))
     progress(`meter, analytics and API run; API ${apiUrl}`)
-    await setLimits(apiUrl, apiKey)
-    progress(`${LIMITED_CUSTOMERS} customers have limits`)
-    return await meterTraffic({ installation, supervisor, apiUrl, apiKey })
+    const api = { url: apiUrl, key: apiKey }
+    const enrolment = await enrolCustomers(api)
+    progress(
+      `${enrolment.subscriptions} customers with ${enrolment.users} users have subscribed to ${enrolment.plans} plans`
+    )
+    await setLimits(api, enrolment.customers)
+    progress(`${LIMITED_CUSTOMERS} of them have limits of their own`)
+    return await meterTraffic({ installation, supervisor, api, enrolment })
   } finally {
     await supervisor.stopAll()
     keep.end()
@@ -95,12 +102,12 @@ async function runDemo(installation: Installation): Promise<DemoResult> {
 interface Run {
   readonly installation: Installation
   readonly supervisor: Supervisor
-  readonly apiUrl: string
-  readonly apiKey: string
+  readonly api: DemoApi
+  readonly enrolment: Enrolment
 }
 
 async function meterTraffic(run: Run): Promise<DemoResult> {
-  const { installation, supervisor, apiUrl, apiKey } = run
+  const { installation, supervisor, api, enrolment } = run
   const { KAFKA_BROKERS = '', DATABASE_URL = '' } = installation.environment
   const logger = createLogger({ name: 'demo', level: 'error' })
   const kafka = createKafka({ brokers: KAFKA_BROKERS.split(','), clientId: 'demo' }, logger)
@@ -114,17 +121,18 @@ async function meterTraffic(run: Run): Promise<DemoResult> {
   const calls = choice.events === undefined ? await readTrace(choice.trace, now) : makeCalls(choice.events, now, random)
   const expected = choice.events ?? (Array.isArray(calls) ? calls.length : 0)
   const bar = progressBar(expected)
-  const probe = new QuotaProbe({ apiUrl, apiKey, limited: LIMITED_CUSTOMERS })
+  const { customers } = enrolment
+  const limited = customers.slice(0, LIMITED_CUSTOMERS)
+  const probe = new QuotaProbe({ api, customerIds: limited.map(({ id }) => id) })
   let killed = 0
   let repeatsInBatch = 0
   const startedAt = performance.now()
   try {
     probe.start()
-    repeatsInBatch = await sendAll(demoRecords(calls, random, account), {
+    repeatsInBatch = await sendAll(demoRecords({ calls, customers, random }, account), {
       producer,
       topic: installation.usageTopic,
-      apiUrl,
-      apiKey,
+      api,
       onSent: (records) => {
         bar.update(records / 2)
         if (killed > 0 || records < expected / 2) return
@@ -147,8 +155,10 @@ async function meterTraffic(run: Run): Promise<DemoResult> {
   const peakMemoryMiB = peakMemory(supervisor)
   progress('everything counted; reconciling')
   const result = await judge({ account, repeatsInBatch }, installation, new PostgresLedgerReport(database))
+  const planFaults = await findPlanFaults(api, enrolment, account)
   await Promise.all([producer.disconnect(), admin.disconnect(), database.close()])
-  return { ...result, account, killed, seconds, probe: probed, peakMemoryMiB }
+  const faults = [...result.faults, ...planFaults]
+  return { ...result, faults, account, enrolment, killed, seconds, probe: probed, peakMemoryMiB }
 }
 
 async function judge(

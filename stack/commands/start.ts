@@ -1,4 +1,7 @@
-/** `npm start`: services, migrations, then all of our processes with one log. Ctrl-C ends it all in order. */
+/**
+ * `npm start`: services, migrations, then all of our processes with one log. Ctrl-C ends it all in order. `npm run start:dev` does the
+ * same and starts a process again when a file that it imports changes.
+ */
 import { migrate as migrateClickHouse } from '../../clickhouse/migrate.ts'
 import { migrate as migratePostgres } from '../../sql/migrate.ts'
 import { createProgress } from '../machine/progress.ts'
@@ -28,6 +31,7 @@ async function runProcesses(): Promise<void> {
   const names = definitions.map(({ name }) => name)
   const supervisor = new Supervisor({
     definitions,
+    watches: process.argv.includes('--watch'),
     onLine: createProcessLog(names, (text) => process.stdout.write(text))
   })
   try {

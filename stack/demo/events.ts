@@ -4,19 +4,20 @@
  * everything under test.
  */
 import type { Call } from './calls.ts'
+import type { DemoCustomer } from './customers.ts'
 import type { Random } from './random.ts'
 
 /** A CloudEvent, and how it is to reach the meter. */
 export interface DemoRecord {
   readonly way: 'structured' | 'binary' | 'http'
-  readonly customerId: string
+  readonly customer: DemoCustomer
   readonly envelope: Readonly<Record<string, unknown>>
 }
 
 /** Bytes that are no usage event, straight to the topic. */
 export interface PoisonRecord {
   readonly way: 'poison'
-  readonly customerId: string
+  readonly customer: DemoCustomer
   readonly reason: string
   readonly value: Buffer
 }
@@ -34,9 +35,10 @@ export interface Account {
   rejected: Record<string, number>
   readonly byModel: Map<string, number>
   readonly byCustomer: Map<string, number>
+  /** Tokens of each customer in its billing period. */
+  readonly byPeriod: Map<string, number>
 }
 
-export const CUSTOMERS = 40
 const MODELS = [
   'gpt-5.1',
   'gpt-5.1-mini',
@@ -52,10 +54,6 @@ const CONFLICT_EVERY = 1_000
 const LATE_EVERY = 800
 const POISON_EVERY = 700
 
-export function customerName(index: number): string {
-  return `demo-customer-${String(index + 1).padStart(2, '0')}`
-}
-
 export function newAccount(): Account {
   return {
     sent: 0,
@@ -68,21 +66,27 @@ export function newAccount(): Account {
     generatedTokens: 0,
     rejected: {},
     byModel: new Map(),
-    byCustomer: new Map()
+    byCustomer: new Map(),
+    byPeriod: new Map()
   }
+}
+
+export interface DemoTraffic {
+  readonly calls: Iterable<Call> | AsyncIterable<Call>
+  readonly customers: readonly DemoCustomer[]
+  readonly random: Random
 }
 
 /** Every record to send, in order. */
 export async function* demoRecords(
-  calls: Iterable<Call> | AsyncIterable<Call>,
-  random: Random,
+  { calls, customers, random }: DemoTraffic,
   account: Account
 ): AsyncGenerator<DemoRecord | PoisonRecord> {
   let index = 0
   for await (const call of calls) {
     index++
     const isContradicted = index % CONFLICT_EVERY === 0
-    const made = eventOf(call, `call-${index}`, random)
+    const made = eventOf(call, `call-${index}`, { customers, random })
     // On the way that the contradiction takes after it, so that the true one is first.
     const record: DemoRecord = isContradicted ? { ...made, way: 'structured' } : made
     count(account, record, call)
@@ -101,14 +105,14 @@ export async function* demoRecords(
         contextTokens: 100,
         generatedTokens: 10
       }
-      const lateRecord = eventOf(late, `late-${index}`, random)
+      const lateRecord = eventOf(late, `late-${index}`, { customers, random })
       account.late++
       account.lateTokens += 110
-      countTokens(account, lateRecord, 110)
+      countTokens(account, lateRecord, { occurredAt: late.occurredAt, tokens: 110 })
       yield sent(account, lateRecord)
     }
     if (index % POISON_EVERY === 0) {
-      const poison = poisonOf(index / POISON_EVERY, call.occurredAt, random)
+      const poison = poisonOf(index / POISON_EVERY, call.occurredAt, { customers, random })
       account.rejected[poison.reason] = (account.rejected[poison.reason] ?? 0) + 1
       account.sent++
       yield poison
@@ -124,14 +128,23 @@ function sent(account: Account, record: DemoRecord): DemoRecord {
 function count(account: Account, record: DemoRecord, call: Call): void {
   account.contextTokens += call.contextTokens
   account.generatedTokens += call.generatedTokens
-  countTokens(account, record, call.contextTokens + call.generatedTokens)
+  const { occurredAt, contextTokens, generatedTokens } = call
+  countTokens(account, record, { occurredAt, tokens: contextTokens + generatedTokens })
 }
 
-function countTokens(account: Account, { customerId, envelope }: DemoRecord, tokens: number): void {
+function countTokens(
+  account: Account,
+  { customer, envelope }: DemoRecord,
+  { occurredAt, tokens }: { readonly occurredAt: number; readonly tokens: number }
+): void {
   account.accepted++
-  account.byCustomer.set(customerId, (account.byCustomer.get(customerId) ?? 0) + tokens)
-  const model = modelOf(envelope)
-  account.byModel.set(model, (account.byModel.get(model) ?? 0) + tokens)
+  addTo(account.byCustomer, customer.id, tokens)
+  addTo(account.byModel, modelOf(envelope), tokens)
+  if (customer.periodStart !== null && occurredAt >= customer.periodStart) addTo(account.byPeriod, customer.id, tokens)
+}
+
+function addTo(sums: Map<string, number>, name: string, tokens: number): void {
+  sums.set(name, (sums.get(name) ?? 0) + tokens)
 }
 
 function modelOf(envelope: DemoRecord['envelope']): string {
@@ -145,23 +158,34 @@ function wayOf(random: Random): DemoRecord['way'] {
   return dice < 0.9 ? 'binary' : 'http'
 }
 
-function eventOf(call: Call, id: string, random: Random): DemoRecord {
-  const customer = random.skewed(CUSTOMERS)
+/** Users that a customer seems to have: those it really has come first. */
+const USERS_EACH = 25
+
+function eventOf(call: Call, id: string, { customers, random }: Pick<DemoTraffic, 'customers' | 'random'>): DemoRecord {
+  const customer = pick(customers, random)
   const model = MODELS[random.skewed(MODELS.length)] ?? MODELS[0]
+  const way = wayOf(random)
+  const user = random.skewed(USERS_EACH)
   return {
-    way: wayOf(random),
-    customerId: customerName(customer),
+    way,
+    customer,
     envelope: {
       specversion: '1.0',
       id,
       source: 'demo/ia-service',
       type: 'ai.tokens.used',
-      subject: customerName(customer),
+      subject: customer.id,
       time: new Date(call.occurredAt).toISOString(),
       datacontenttype: 'application/json',
-      data: { userId: `user-${customer + 1}-${random.skewed(25) + 1}`, model, ...usageOf(model, call, random) }
+      data: { userId: customer.userIds[user] ?? `user-${user + 1}`, model, ...usageOf(model, call, random) }
     }
   }
+}
+
+function pick(customers: readonly DemoCustomer[], random: Random): DemoCustomer {
+  const customer = customers[random.skewed(customers.length)]
+  if (customer === undefined) throw new Error('the demo has no customers')
+  return customer
 }
 
 /** What the model's provider would say of the call; some of the context was read from a cache, some of the answer is thought. */
@@ -222,10 +246,14 @@ function contradictionOf(record: DemoRecord): DemoRecord {
   }
 }
 
-function poisonOf(turn: number, now: number, random: Random): PoisonRecord {
-  const customerId = customerName(random.skewed(CUSTOMERS))
+function poisonOf(
+  turn: number,
+  now: number,
+  { customers, random }: Pick<DemoTraffic, 'customers' | 'random'>
+): PoisonRecord {
+  const customer = pick(customers, random)
   const event = (data: string, time = now): string =>
-    `{"specversion":"1.0","id":"poison-${turn}","source":"demo/ia-service","type":"ai.tokens.used","subject":"${customerId}","time":"${new Date(time).toISOString()}","data":${data}}`
+    `{"specversion":"1.0","id":"poison-${turn}","source":"demo/ia-service","type":"ai.tokens.used","subject":"${customer.id}","time":"${new Date(time).toISOString()}","data":${data}}`
   const kinds: readonly (readonly [reason: string, text: string])[] = [
     ['invalid-data', event('{"model":"m","provider":"demo","tokens":{"input":-1}}')],
     ['invalid-data', event('{"model":"m","provider":"demo","tokens":{"input":1.5}}')],
@@ -239,5 +267,5 @@ function poisonOf(turn: number, now: number, random: Random): PoisonRecord {
     ['forbidden-key', event('{"model":"m","provider":"demo","tokens":{"__proto__":1}}')]
   ]
   const [reason, text] = kinds[turn % kinds.length] ?? ['not-json', '']
-  return { way: 'poison', customerId, reason, value: Buffer.from(text) }
+  return { way: 'poison', customer, reason, value: Buffer.from(text) }
 }

@@ -1,5 +1,6 @@
 /** The limits that the demo gives its first customers: generous, tight, per user, per model, and a cost. */
-import { customerName } from './events.ts'
+import type { DemoCustomer } from './customers.ts'
+import { type DemoApi, send } from './demo-api.ts'
 
 const COST_PER_TOKEN = { input: 3, cacheRead: 1, cacheWrite: 4, output: 15, reasoning: 15 }
 
@@ -27,14 +28,9 @@ function limit(id: string, change: object): object {
   return { id, scope: { kind: 'customer' }, measure: { kind: 'total' }, mode: 'hard', whenUnknown: 'deny', ...change }
 }
 
-export async function setLimits(apiUrl: string, apiKey: string): Promise<void> {
+/** Beside those of their plans. */
+export async function setLimits(api: DemoApi, customers: readonly DemoCustomer[]): Promise<void> {
   for (const [index, limits] of LIMITS.entries()) {
-    const response = await fetch(`${apiUrl}/v1/customers/${customerName(index)}/limits`, {
-      method: 'PUT',
-      headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ timeZone: 'Europe/Paris', limits })
-    })
-    if (!response.ok) throw new Error(`PUT limits answered ${response.status}: ${await response.text()}`)
-    await response.body?.cancel()
+    await send(api, `PUT /v1/customers/${customers[index]?.id}/limits`, { timeZone: 'Europe/Paris', limits })
   }
 }

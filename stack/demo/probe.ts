@@ -1,5 +1,5 @@
 /** Asks quota checks all the while, as an AI service would before each call, and keeps the time of every answer. */
-import { CUSTOMERS, customerName } from './events.ts'
+import type { DemoApi } from './demo-api.ts'
 
 export interface ProbeResult {
   readonly checks: number
@@ -12,10 +12,9 @@ export interface ProbeResult {
 }
 
 export interface ProbeOptions {
-  readonly apiUrl: string
-  readonly apiKey: string
-  /** How many customers have limits: the first ones. */
-  readonly limited: number
+  readonly api: DemoApi
+  /** Ids of those who have limits. */
+  readonly customerIds: readonly string[]
 }
 
 /** A check every so many milliseconds and caller: the demo's load is the events, not the checks. */
@@ -46,13 +45,13 @@ export class QuotaProbe {
   }
 
   async #call(caller: number): Promise<void> {
-    const { apiUrl, apiKey, limited } = this.#options
+    const { api, customerIds } = this.#options
     for (let i = caller; !this.#isStopped; i++) {
-      const customerId = customerName(i % Math.min(limited, CUSTOMERS))
+      const customerId = customerIds[i % customerIds.length]
       const startedAt = performance.now()
-      const response = await fetch(`${apiUrl}/v1/quota/check`, {
+      const response = await fetch(`${api.url}/v1/quota/check`, {
         method: 'POST',
-        headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+        headers: { authorization: `Bearer ${api.key}`, 'content-type': 'application/json' },
         body: JSON.stringify({ customerId, model: 'gpt-5.1', tokens: { input: 1_000, output: 500 } })
       })
       const body = await response.text()

@@ -1,12 +1,12 @@
 /** Puts the demo's records on their ways: to Kafka in both CloudEvents modes, and to the API in batches, as fast as they are taken. */
 import type { Message, Producer } from 'kafkajs'
+import type { DemoApi } from './demo-api.ts'
 import type { DemoRecord, PoisonRecord } from './events.ts'
 
 export interface SendOptions {
   readonly producer: Producer
   readonly topic: string
-  readonly apiUrl: string
-  readonly apiKey: string
+  readonly api: DemoApi
   /** Told after each request of how many records were sent so far. */
   readonly onSent: (records: number) => void
 }
@@ -48,7 +48,7 @@ export async function sendAll(
 }
 
 function messageOf(record: DemoRecord | PoisonRecord): Message {
-  const key = record.customerId
+  const key = record.customer.id
   if (record.way === 'poison') return { key, value: record.value }
   if (record.way === 'structured') {
     return { key, value: JSON.stringify(record.envelope), headers: { 'content-type': 'application/cloudevents+json' } }
@@ -59,11 +59,11 @@ function messageOf(record: DemoRecord | PoisonRecord): Message {
 }
 
 /** The API answers 202 when the broker has them, and 503 while it can't: then the same batch goes again. Answers the repeats. */
-async function postEvents(batch: readonly object[], { apiUrl, apiKey }: SendOptions): Promise<number> {
+async function postEvents(batch: readonly object[], { api }: SendOptions): Promise<number> {
   for (let tries = 1; ; tries++) {
-    const response = await fetch(`${apiUrl}/v1/usage-events`, {
+    const response = await fetch(`${api.url}/v1/usage-events`, {
       method: 'POST',
-      headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/cloudevents-batch+json' },
+      headers: { authorization: `Bearer ${api.key}`, 'content-type': 'application/cloudevents-batch+json' },
       body: JSON.stringify(batch)
     })
     if (response.status === 202) {

@@ -1,10 +1,12 @@
 /** What the demo prints at its end: one JSON object for programs, a page for people. */
 import type { Reconciliation } from '../../ingest/reconcile.ts'
+import type { Enrolment } from './customers.ts'
 import type { Account } from './events.ts'
 import type { ProbeResult } from './probe.ts'
 
 export interface DemoResult {
   readonly account: Account
+  readonly enrolment: Enrolment
   readonly reconciliation: Reconciliation
   readonly uncounted: ReadonlyMap<string, number>
   readonly deadLettered: number
@@ -21,6 +23,10 @@ export function toJson(result: DemoResult): Readonly<Record<string, unknown>> {
   const sum = (store: 'log' | 'ledger' | 'clickhouse' | 'redis'): number =>
     Number(reconciliation.customers.reduce((all, customer) => all + (customer[store] ?? 0n), 0n))
   return {
+    customers: result.enrolment.customers.length,
+    users: result.enrolment.users,
+    plans: result.enrolment.plans,
+    subscriptions: result.enrolment.subscriptions,
     sent: account.sent,
     accepted: account.accepted,
     duplicates: account.duplicates,
@@ -52,9 +58,14 @@ export function toJson(result: DemoResult): Readonly<Record<string, unknown>> {
 }
 
 export function toPage(result: DemoResult): string {
-  const { account, probe } = result
+  const { account, enrolment, probe } = result
+  const strangers = enrolment.customers.length - enrolment.subscriptions
   const json = toJson(result)
   const rows: [string, string][] = [
+    [
+      'customers',
+      `${enrolment.subscriptions} with ${enrolment.users} users on ${enrolment.plans} plans, ${strangers} that nobody knows`
+    ],
     ['sent', `${number(account.sent)} records: Kafka structured and binary, HTTP`],
     ['counted', `${number(account.accepted)} events, ${number(account.late)} of them late by hours`],
     [

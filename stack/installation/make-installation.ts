@@ -24,7 +24,8 @@ export async function makeInstallation(urls: ServiceUrls, kind: string): Promise
   const server = new Database({
     databaseUrl: urls.DATABASE_URL,
     applicationName: `tokenmeter-${kind}`,
-    connectionsMax: 2
+    connectionsMax: 2,
+    role: 'login'
   })
   await server.query('make the database of an installation', { text: `create database ${name}` })
   const databaseUrl = new URL(urls.DATABASE_URL)
@@ -35,6 +36,8 @@ export async function makeInstallation(urls: ServiceUrls, kind: string): Promise
     CLICKHOUSE_DATABASE: name,
     USAGE_TOPIC: `${name}-usage`,
     DEAD_LETTER_TOPIC: `${name}-dead-letters`,
+    EVENTS_TOPIC: `${name}-events`,
+    AUDIT_TOPIC: `${name}-audit`,
     KAFKA_GROUP_PREFIX: name,
     METER_KEY_PREFIX: name,
     KAFKA_SESSION_TIMEOUT_MS: String(SESSION_TIMEOUT_MS)
@@ -47,14 +50,19 @@ async function remove(
   environment: Readonly<Record<string, string>>,
   server: Database
 ): Promise<void> {
-  const { CLICKHOUSE_DATABASE: name = '', USAGE_TOPIC: usage = '', DEAD_LETTER_TOPIC: letters = '' } = environment
+  const { CLICKHOUSE_DATABASE: name = '' } = environment
+  const topics = new Set(
+    Object.entries(environment).flatMap(([variable, value]) => (variable.endsWith('_TOPIC') ? [value] : []))
+  )
   const admin = createKafka(
     { brokers: urls.KAFKA_BROKERS.split(','), clientId: name },
     createLogger({ name, level: 'fatal' })
   ).admin()
   await admin.connect()
-  await admin.deleteTopics({ topics: [usage, letters] })
-  await admin.deleteGroups([`${name}-meter`, `${name}-analytics`])
+  // Topics and groups of a consumer that did not run were never made.
+  await admin.deleteTopics({ topics: (await admin.listTopics()).filter((topic) => topics.has(topic)) })
+  const { groups } = await admin.listGroups()
+  await admin.deleteGroups(groups.flatMap(({ groupId }) => (groupId.startsWith(`${name}-`) ? [groupId] : [])))
   await admin.disconnect()
   await server.query('drop the database of an installation', { text: `drop database ${name} with (force)` })
   await server.close()

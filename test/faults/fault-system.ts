@@ -56,7 +56,12 @@ export class FaultSystem {
     )
     this.admin = this.kafka.admin()
     const databaseUrl = parts.environment.DATABASE_URL ?? ''
-    this.database = new Database({ databaseUrl, applicationName: 'tokenmeter-faults', connectionsMax: 2 })
+    this.database = new Database({
+      databaseUrl,
+      applicationName: 'tokenmeter-faults',
+      connectionsMax: 2,
+      role: 'login'
+    })
     this.load = new Load(this.kafka, parts.installation.usageTopic, parts.eventsPerSecond)
     this.supervisor = new Supervisor({
       definitions: parts.definitions,

@@ -11,7 +11,7 @@ import { QuotaSide } from './quota-side.ts'
 const SLOW_FLUSH = { FLUSH_INTERVAL_MS: '5000' }
 /** A fetch that was not answered for five seconds is given up when a frozen consumer wakes: the other takes over well before. */
 const SHORT_SESSION = { KAFKA_SESSION_TIMEOUT_MS: '1000' }
-const ATTEMPTS_MAX = 6
+const ATTEMPTS_MAX = 15
 /** What a consumer that wakes up had on its way from Kafka is counted within this, or not at all. */
 const STALE_BATCH_MS = 3_000
 

@@ -1,0 +1,101 @@
+// The API on real stores, for tests of what it keeps in Postgres: each has a database of its own. The meter, ClickHouse and Kafka
+// are the plain values of api/ports-in-memory.ts.
+
+import type { ApiDependencies } from '../api/api-dependencies.ts'
+import { type Answers, NOW, startTestApp, type TestApp } from '../api/ports-in-memory.ts'
+import { limitRefresh } from '../api/renew-limits.ts'
+import type { CompiledLimits } from '../domain/tokens/limit.ts'
+import { PostgresAuditStore } from '../sql/change/audit-store.ts'
+import { PostgresIdempotencyStore } from '../sql/change/idempotency-store.ts'
+import { EntityDatabase } from '../sql/connect-slonik.ts'
+import { PostgresApiKeyStore } from '../sql/customers/api-key-store.ts'
+import { PostgresCustomerStore } from '../sql/customers/customer-store.ts'
+import { PostgresUserStore } from '../sql/customers/user-store.ts'
+import { PostgresLimitStore } from '../sql/limit-store.ts'
+import { PostgresEffectiveLimits } from '../sql/subscriptions/effective-limits.ts'
+import { PostgresGrantStore } from '../sql/subscriptions/grant-store.ts'
+import { PostgresPlanStore } from '../sql/subscriptions/plan-store.ts'
+import { PostgresSubscriptionStore } from '../sql/subscriptions/subscription-store.ts'
+import { freshDatabase } from './services.ts'
+
+/** So that requests meet in the database when a test sends many at once. */
+const CONNECTIONS_MAX = 16
+
+/** What a test hands over so that it can be cleaned up after. */
+interface Teardown {
+  teardown(handler: () => Promise<void>): void
+}
+
+export interface CustomerService extends TestApp {
+  readonly databaseUrl: string
+  readonly entities: EntityDatabase
+  readonly stores: Pick<
+    ApiDependencies,
+    | 'apiKeyStore'
+    | 'customerStore'
+    | 'grantStore'
+    | 'limitRefresh'
+    | 'limitStore'
+    | 'planStore'
+    | 'subscriptionStore'
+    | 'userStore'
+  >
+  /** What the meter was told last, by customer. */
+  readonly inForce: ReadonlyMap<string, CompiledLimits>
+  /** The service's clock: stands still unless it is set. */
+  now(): number
+  setNow(ms: number): void
+}
+
+/** `others` takes the place of what the app would be given, as the keys of tokens. */
+export async function startCustomerService(
+  t: Teardown,
+  given: Partial<Answers> = {},
+  others: Partial<ApiDependencies> = {}
+): Promise<CustomerService> {
+  const databaseUrl = await freshDatabase(t)
+  const entities = new EntityDatabase({
+    databaseUrl,
+    applicationName: 'customer-service-test',
+    connectionsMax: CONNECTIONS_MAX
+  })
+  let at = NOW
+  const now = () => at
+  const limitStore = new PostgresLimitStore(entities)
+  const effectiveLimits = new PostgresEffectiveLimits(entities)
+  const inForce = new Map<string, CompiledLimits>()
+  const stores = {
+    limitStore,
+    limitRefresh: limitRefresh({
+      effectiveLimits,
+      limitMeter: { setLimits: async (limits) => void inForce.set(limits.customerId, limits) },
+      limitStore,
+      now
+    }),
+    effectiveLimits,
+    grantStore: new PostgresGrantStore(entities),
+    customerStore: new PostgresCustomerStore(entities),
+    planStore: new PostgresPlanStore(entities),
+    subscriptionStore: new PostgresSubscriptionStore(entities),
+    userStore: new PostgresUserStore(entities),
+    apiKeyStore: new PostgresApiKeyStore(entities),
+    auditSearch: new PostgresAuditStore(entities),
+    idempotencyStore: new PostgresIdempotencyStore(entities)
+  }
+  const started = await startTestApp(given, { ...stores, now, ...others })
+  t.teardown(async () => {
+    await started.app.close()
+    await entities.close()
+  })
+  return {
+    ...started,
+    databaseUrl,
+    entities,
+    stores,
+    inForce,
+    now,
+    setNow(ms) {
+      at = ms
+    }
+  }
+}
