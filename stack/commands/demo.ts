@@ -155,7 +155,7 @@ async function meterTraffic(run: Run): Promise<DemoResult> {
   const peakMemoryMiB = peakMemory(supervisor)
   progress('everything counted; reconciling')
   const result = await judge({ account, repeatsInBatch }, installation, new PostgresLedgerReport(database))
-  const planFaults = await findPlanFaults(api, enrolment, account)
+  const planFaults = await findPlanFaults(api, customers, account.byPeriod)
   await Promise.all([producer.disconnect(), admin.disconnect(), database.close()])
   const faults = [...result.faults, ...planFaults]
   return { ...result, faults, account, enrolment, killed, seconds, probe: probed, peakMemoryMiB }

@@ -4,7 +4,6 @@
  */
 import { waitUntil } from '../machine/wait-until.ts'
 import { type DemoApi, send } from './demo-api.ts'
-import type { Account } from './events.ts'
 
 export interface DemoCustomer {
   readonly id: string
@@ -113,12 +112,17 @@ async function enrolCustomer(
 }
 
 /** A sentence for each customer whose plan's limit has not counted exactly what the demo sent of its billing period. */
-export async function findPlanFaults(api: DemoApi, { customers }: Enrolment, account: Account): Promise<string[]> {
+export async function findPlanFaults(
+  api: DemoApi,
+  customers: readonly DemoCustomer[],
+  /** Tokens that each has sent of its billing period. */
+  byPeriod: ReadonlyMap<string, number>
+): Promise<string[]> {
   const faults: string[] = []
   for (const { id, periodStart } of customers) {
     if (periodStart === null) continue
     const used = await waitUntil(() => usedOfPlan(api, id), { what: `the balance of ${id}`, timeoutMs: 20_000 })
-    const expected = account.byPeriod.get(id) ?? 0
+    const expected = byPeriod.get(id) ?? 0
     if (used.tokens !== expected) faults.push(`the plan's limit of ${id} counted ${used.tokens} instead of ${expected}`)
   }
   return faults
