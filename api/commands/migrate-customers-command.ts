@@ -113,7 +113,7 @@ interface Progress {
 
 /** A bar on a terminal, lines elsewhere. */
 function showProgress({ sizes }: ImportSource): Progress {
-  if (!process.stderr.isTTY) return { show: (part, rows) => showLine(part, rows, sizes), stop: () => undefined }
+  if (!process.stderr.isTTY) return progressLines(sizes)
   const format = '{part} [{bar}] {percentage} % | {value} of {total} | {eta_formatted} left'
   const bar = new SingleBar({ format, stream: process.stderr, hideCursor: true })
   let current: ImportPart | null = null
@@ -132,8 +132,16 @@ function showProgress({ sizes }: ImportSource): Progress {
   }
 }
 
-function showLine(part: ImportPart, rows: number, sizes: ImportSource['sizes']): void {
-  if (rows > 0 && rows % ROWS_A_LINE === 0) console.error(`${part}: ${rows} of about ${sizes.get(part) ?? 0}`)
+function progressLines(sizes: ImportSource['sizes']): Progress {
+  let lines = 0
+  return {
+    show: (part, rows) => {
+      const due = Math.floor(rows / ROWS_A_LINE)
+      if (due > 0 && due !== lines) console.error(`${part}: ${rows} of about ${sizes.get(part) ?? 0}`)
+      lines = due
+    },
+    stop: () => undefined
+  }
 }
 
 function parseBatch(text: string): number {

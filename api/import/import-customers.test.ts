@@ -6,12 +6,13 @@ import { join } from 'node:path'
 import t from 'tap'
 import { OUTCOMES } from '../../domain/customers/import/customer-import.ts'
 import { OWN_NAMES, readMapping } from '../../domain/customers/import/import-mapping.ts'
+import { RetryableError } from '../../domain/errors.ts'
 import { Database } from '../../sql/connect.ts'
 import { PostgresCustomerImport } from '../../sql/import/customer-import.ts'
 import { RehearsedCustomerImport } from '../../sql/import/rehearsal.ts'
 import { SourceTables } from '../../sql/import/source-tables.ts'
 import { startCustomerService } from '../../test/customer-service.ts'
-import { addPlan } from '../../test/plans-and-customers.ts'
+import { addCustomer, addPlan } from '../../test/plans-and-customers.ts'
 import { importCustomers } from './import-customers.ts'
 import { SourceFiles } from './source-files.ts'
 
@@ -49,6 +50,7 @@ async function makeTarget(t: Test) {
   }
   return {
     service,
+    database,
     databaseUrl,
     look: async (text: string) => [...(await owner.query<Row>('look', { text }))],
     run,
@@ -281,6 +283,38 @@ t.test('what is there already changes by what a row states, and only by that', a
                         where anchor = '2026-03-20'`),
     [{ status: 'trialing', is_trial: true, ends: true }]
   )
+})
+
+t.test('of two processes that go on with one import the second writes nothing', async (t) => {
+  const { database, look } = await makeTarget(t)
+  const source = { name: 'source', fingerprint: 'same' }
+  const first = new PostgresCustomerImport(database)
+  const second = new PostgresCustomerImport(database)
+  await first.begin(source, true)
+  const stands = await second.begin(source, true)
+  t.same(stands.get('customers')?.place, { rows: 0, key: null })
+  const batch = { part: 'customers', from: { rows: 0, key: null }, to: { rows: 1, key: null }, candidates: [] } as const
+  const nothing = { customers: [], users: [], subscriptions: [], audit: [], events: [], refusals: [] }
+  const judge = () => ({ ...nothing, counts: { created: 0, updated: 0, unchanged: 1, refused: 0 } })
+  await first.apply(batch, judge)
+  await t.rejects(second.apply(batch, judge), { message: /another process goes on with this import/ })
+  t.same(await look(`select rows_read from customer_import_part where part = 'customers'`), [{ rows_read: '1' }])
+})
+
+t.test('what somebody else made meanwhile stops the batch, which can be resumed from', async (t) => {
+  const { database, look, service } = await makeTarget(t)
+  const made = await addCustomer(service, { externalId: 'a' })
+  const store = new PostgresCustomerImport(database)
+  await store.begin({ name: 'source', fingerprint: 'same' }, false)
+  const batch = { part: 'customers', from: { rows: 0, key: null }, to: { rows: 1, key: null }, candidates: [] } as const
+  const customers = [{ before: null, next: { ...made, id: 'another' } }]
+  const others = { users: [], subscriptions: [], audit: [], events: [], refusals: [] }
+  const counts = { created: 1, updated: 0, unchanged: 0, refused: 0 }
+  await t.rejects(
+    store.apply(batch, () => ({ ...others, customers, counts })),
+    new RetryableError('postgres-conflict', 'could not import customers 1 to 1: Key (external_id)=(a) already exists.')
+  )
+  t.same(await look('select sum(rows_read) as rows from customer_import_part'), [{ rows: '0' }])
 })
 
 t.test('without events nobody is told, and the trail is', async (t) => {

@@ -130,7 +130,7 @@ function judgeAll<T>(
     if (!('written' in judged)) continue
     written.push(judged.written)
     const told = tell(judged.written)
-    audit.push(auditRecord(told, judged.events[0] ?? 'customer.updated', now))
+    audit.push(auditRecord(told, judged.events[0], now))
     if (withEvents) events.push(...judged.events.map((type) => eventOf(told, type, now)))
   }
   return { written, audit, events, counts, refusals: allRefusals.toSorted((a, b) => a.source.row - b.source.row) }

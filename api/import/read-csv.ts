@@ -26,7 +26,6 @@ export async function* readCsv(text: AsyncIterable<string>, mapping: PartMapping
   const [start, delimiter] = await readHeaderLine(chunks)
   const parser = parse({
     info: true,
-    bom: true,
     delimiter,
     relax_column_count: true,
     skip_empty_lines: true,

@@ -11,7 +11,7 @@ import { type ProblemCode, ProblemError } from '../problem.ts'
 import { pageAsked, pageOf, pageQuery, tellPage } from '../schemas/pages.ts'
 import * as schemas from '../schemas/shared.ts'
 import * as subscriptions from '../schemas/subscriptions.ts'
-import { ETAG, etagOf, IfMatch } from '../schemas/versions.ts'
+import { ETAG, etagOf, IfMatch, lostRace } from '../schemas/versions.ts'
 import {
   changeBy,
   changeSubscription,
@@ -76,6 +76,7 @@ function createRoute(api: Api, dependencies: SubscriptionDependencies): void {
             'validation-failed',
             'unknown-customer',
             'subscription-exists',
+            'conflicting-change',
             'idempotency-in-flight',
             'idempotency-key-reused',
             'service-unavailable'
@@ -91,7 +92,9 @@ function createRoute(api: Api, dependencies: SubscriptionDependencies): void {
       const outcome = createSubscription({ id: randomUUIDv7(), customer, plan, now: now() })
       if ('refused' in outcome) throw refusal(outcome.refused)
       const { change, told, headers } = changeBy(request, outcome, null)
-      if ((await subscriptionStore.insert(outcome, change)) === 'another-is-live') {
+      const inserted = await subscriptionStore.insert(outcome, change)
+      if (inserted === 'customer-changed') throw lostRace(undefined)
+      if (inserted === 'another-is-live') {
         throw new ProblemError(
           'subscription-exists',
           `${customerId} has a subscription: change its plan, or cancel it.`

@@ -98,7 +98,11 @@ export const GrantTold = Type.Object(
     createdAt: schemas.Instant,
     updatedAt: schemas.Instant
   },
-  { ...schemas.strict, title: 'Grant', description: 'Given beside the plan. The balance says what is left of its tokens.' }
+  {
+    ...schemas.strict,
+    title: 'Grant',
+    description: 'Given beside the plan. The balance says what is left of its tokens.'
+  }
 )
 
 export const GRANT_EXAMPLE = {

@@ -19,8 +19,11 @@ export interface SubscriptionStore {
   find(reach: Reach, id: string): Promise<Subscription | null>
   /** In the order of ids, which is the order of creation. Throws `ForeignCursorError`. */
   list(reach: Reach, filter: SubscriptionFilter): Promise<Page<Subscription>>
-  /** A customer has one that is live, at most. */
-  insert(created: Transition, change: Change): Promise<'inserted' | 'another-is-live'>
+  /**
+   * A customer has one that is live, at most. `customer-changed`: it is not active, or not billed in the plan's currency, though it
+   * was a moment ago.
+   */
+  insert(created: Transition, change: Change): Promise<'inserted' | 'another-is-live' | 'customer-changed'>
   /** Over the version before the transition's, and no other one. */
   update(transition: Transition, change: Change): Promise<'updated' | 'other-version'>
   /** Those whose period has ended by now, longest ago first; each is given out once per `leaseMs`, and until it is renewed. */

@@ -1,4 +1,5 @@
 import { randomUUIDv7 } from 'node:crypto'
+import { DatabaseError } from 'pg'
 import {
   type Candidate,
   type CustomerImport,
@@ -13,6 +14,7 @@ import {
   type Standings,
   tellRefusal
 } from '../../domain/customers/import/customer-import.ts'
+import { RetryableError } from '../../domain/errors.ts'
 import type { Database, Run } from '../connect.ts'
 import { numberArrayLiteral, textArrayLiteral } from '../encoding/array-literal.ts'
 import { LOAD_STANDINGS } from './import-standings.ts'
@@ -20,6 +22,8 @@ import { writeJudged } from './write-judged.ts'
 
 /** Refused rows may have a megabyte each, though few have more than one kilobyte. */
 const REFUSALS_A_PAGE = 200
+
+const UNIQUE_VIOLATION = '23505'
 
 const NOTHING_IMAGINED = new Map()
 
@@ -74,16 +78,18 @@ export class PostgresCustomerImport implements CustomerImport {
   ): Promise<JudgedBatch> {
     const { part, from, to, candidates } = batch
     const what = `import ${part} ${from.rows + 1} to ${to.rows}`
-    return this.#database.transaction(what, 'read committed', async (run) => {
-      await this.#holdPlace(run, batch)
-      const duplicates = await this.#claimKeys(run, part, candidates)
-      const loading = { run, candidates, isHeld: true, imagined: NOTHING_IMAGINED }
-      const judged = judge(await LOAD_STANDINGS[part](loading), duplicates)
-      await writeJudged(run, judged)
-      await this.#keepRefusals(run, judged.refusals)
-      await this.#moveOn(run, batch, judged)
-      return judged
-    })
+    return translated(what, () =>
+      this.#database.transaction(what, 'read committed', async (run) => {
+        await this.#holdPlace(run, batch)
+        const duplicates = await this.#claimKeys(run, part, candidates)
+        const loading = { run, candidates, isHeld: true, imagined: NOTHING_IMAGINED }
+        const judged = judge(await LOAD_STANDINGS[part](loading), duplicates)
+        await writeJudged(run, judged)
+        await this.#keepRefusals(run, judged.refusals)
+        await this.#moveOn(run, batch, judged)
+        return judged
+      })
+    )
   }
 
   async finish(): Promise<void> {
@@ -166,6 +172,18 @@ export class PostgresCustomerImport implements CustomerImport {
                     unchanged = unchanged + $7, refused = refused + $8
               where import_id = $1 and part = $2`,
       values: [this.#id, part, to.rows, to.key, counts.created, counts.updated, counts.unchanged, counts.refused]
+    })
+  }
+}
+
+/** Somebody made the same customer, user or subscription after we looked: a later run finds it there. */
+async function translated<T>(what: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof DatabaseError) || error.code !== UNIQUE_VIOLATION) throw error
+    throw new RetryableError('postgres-conflict', `could not ${what}: ${error.detail ?? error.message}`, {
+      cause: error
     })
   }
 }

@@ -4,6 +4,7 @@
 import type { Customer } from '../../domain/customers/customer.ts'
 import type { JudgedBatch, Written } from '../../domain/customers/import/customer-import.ts'
 import type { User } from '../../domain/customers/user.ts'
+import { RetryableError } from '../../domain/errors.ts'
 import type { PublishedEvent } from '../../domain/published-event.ts'
 import type { Transition } from '../../domain/subscriptions/subscription-life-cycle.ts'
 import { appendToTrails, holdTrails, trailOf } from '../change/trail-batch.ts'
@@ -19,12 +20,12 @@ export async function writeJudged(run: Run, batch: JudgedBatch): Promise<void> {
   await appendEvents(run, batch.events)
 }
 
-/** All rows of a list, or the whole batch fails: somebody else came in between, though we hold what we read. */
+/** All rows of a list, or the batch fails: a user was changed after it was read, which holding its customer does not prevent. */
 async function writeRows(run: Run, text: string, rows: readonly object[]): Promise<void> {
   if (rows.length === 0) return
   const written = await run({ text, values: [JSON.stringify(rows)] })
-  if (written.length !== rows.length)
-    throw new Error(`${written.length} of ${rows.length} rows of a batch were written`)
+  if (written.length === rows.length) return
+  throw new RetryableError('postgres-conflict', `${written.length} of ${rows.length} rows stood as they were read`)
 }
 
 async function writeCustomers(run: Run, customers: readonly Written<Customer>[]): Promise<void> {

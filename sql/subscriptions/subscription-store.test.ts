@@ -14,7 +14,11 @@ import { Database } from '../connect.ts'
 const service = await startCustomerService(t)
 const { subscriptionStore: store } = service.stores
 const NOW = service.now()
-const database = new Database({ databaseUrl: service.databaseUrl, applicationName: 'subscription-store-test' })
+const database = new Database({
+  databaseUrl: service.databaseUrl,
+  applicationName: 'subscription-store-test',
+  role: 'login'
+})
 t.teardown(() => database.close())
 const plan = await addPlan(service, { trialDays: 7 })
 
@@ -67,6 +71,9 @@ t.test('what loses against another version or a live subscription leaves nothing
   t.equal(await store.update(canceled, lost), 'other-version', 'once')
   t.same([await rowsOf('subscription_period', id), await rowsOf('subscription_change', id)], [1, 2])
   t.same(await database.query('read', { text: "select id from outbox where id = 'lost'" }), [])
+  await database.query('suspend', { text: `update customer set status = 'suspended' where id = '${customerId}'` })
+  t.equal(await store.insert(second, lost), 'customer-changed')
+  await database.query('go on', { text: `update customer set status = 'active' where id = '${customerId}'` })
   t.equal(await store.insert(second, UNTOLD), 'inserted', 'one that is canceled is not in the way')
 })
 

@@ -59,10 +59,11 @@ export class PostgresSubscriptionStore implements SubscriptionStore {
     return { rows: page.map(toSubscription), next: last === undefined ? null : encodePageKey([last.id]) }
   }
 
-  async insert({ next, opened, change: made }: Transition, change: Change): Promise<'inserted' | 'another-is-live'> {
+  async insert({ next, opened, change: made }: Transition, change: Change): ReturnType<SubscriptionStore['insert']> {
     return refusable((refuse) =>
       this.#database.change(change, `insert the subscription ${next.id}`, async (transaction) => {
         const { currentPeriod } = next
+        if (!(await holdFitting(transaction, next))) throw refuse('customer-changed')
         const inserted = await transaction.maybeOne(sql.type(WRITTEN)`
           insert into subscription (id, customer_id, plan_id, status, anchor, billing_interval, time_zone, period_start,
                                     period_end, trial_end, scheduled_change, paused_at, canceled_at, renew_at, version,
@@ -164,6 +165,15 @@ async function closePeriod(
 }
 
 /** In the place of the open period when that begins at the same time: a trial that ended on its first day has none. */
+/** What was judged before may have changed since: the customer stays as it is until the subscription is there. */
+async function holdFitting(transaction: DatabaseTransactionConnection, next: Subscription): Promise<boolean> {
+  const fitting = await transaction.maybeOne(sql.type(WRITTEN)`
+    select customer.id from customer join plan_version on plan_version.id = ${next.planId}
+     where customer.id = ${next.customerId} and customer.status = 'active' and customer.currency = plan_version.currency
+       for share of customer`)
+  return fitting !== null
+}
+
 async function openPeriod(
   transaction: DatabaseTransactionConnection,
   { id, customerId }: Subscription,

@@ -19,9 +19,12 @@ import { isOwner, USER_STATUSES, type User, type UserStatus } from '../user.ts'
 import type { Candidate, CustomerStanding, Written } from './customer-import.ts'
 
 export type Judged<T> =
-  | { readonly outcome: 'created' | 'updated'; readonly written: T; readonly events: readonly PublishedEventType[] }
+  | { readonly outcome: 'created' | 'updated'; readonly written: T; readonly events: EventTypes }
   | { readonly outcome: 'unchanged' }
   | { readonly outcome: 'refused'; readonly faults: readonly BodyFault[] }
+
+/** The first of them names what happened in the audit trail. */
+type EventTypes = readonly [PublishedEventType, ...PublishedEventType[]]
 
 /** For a row that turns out to be new. */
 export interface Fresh {
@@ -77,7 +80,11 @@ function changedCustomer(
     next = { ...next, status: moved.next.status }
     events.push(CUSTOMER_EVENTS[step])
   }
-  return events.length === 0 ? UNCHANGED : { outcome: 'updated', written: { before, next }, events }
+  return updated({ before, next }, events)
+}
+
+function updated<T>(written: Written<T>, [first, ...others]: readonly PublishedEventType[]): Judged<Written<T>> {
+  return first === undefined ? UNCHANGED : { outcome: 'updated', written, events: [first, ...others] }
 }
 
 function isSameCustomer(one: Customer, other: Customer): boolean {
@@ -153,7 +160,7 @@ function changedUser(
     if (status === 'disabled') events.push('user.disabled')
     else if (events.length === 0) events.push('user.updated')
   }
-  return events.length === 0 ? UNCHANGED : { outcome: 'updated', written: { before, next }, events }
+  return updated({ before, next }, events)
 }
 
 function withoutEmail({ email: _, ...patch }: Record<string, unknown>): UserPatch {
