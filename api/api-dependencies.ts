@@ -11,7 +11,7 @@ import type {
   UsageEventLog,
   UsageQueries
 } from '../domain/api-ports.ts'
-import type { AuditSearch } from '../domain/audit/audit-store.ts'
+import type { AuditEraser, AuditSearch } from '../domain/audit/audit-store.ts'
 import type { IdempotencyStore } from '../domain/change.ts'
 import type { ApiKeyLookup, ApiKeyStore } from '../domain/customers/api-key-store.ts'
 import type { CustomerStore } from '../domain/customers/customer-store.ts'
@@ -22,8 +22,10 @@ import type { SubscriptionStore } from '../domain/subscriptions/subscription-sto
 import type { DecodeLimits } from '../domain/tokens/decode-cloud-event.ts'
 import type { LimitRefresh } from '../domain/tokens/effective/limit-refresh.ts'
 import type { GrantStore } from '../domain/tokens/grants/grant-store.ts'
+import type { WebhookDeliveryLog, WebhookEndpointStore } from '../domain/webhooks/webhook-store.ts'
 import type { ConfiguredKey } from './access/configured-keys.ts'
 import type { TokenVerifier } from './access/verify-token.ts'
+import type { WebhookUrls } from './webhooks/check-url.ts'
 
 /** Fastify with routes typed by their TypeBox schemas. */
 export type Api = FastifyInstance<
@@ -96,6 +98,10 @@ export interface ApiDependencies {
   readonly access: AccessSettings
   readonly apiKeyStore: ApiKeyStore & ApiKeyLookup
   readonly auditSearch: AuditSearch
+  readonly auditEraser: AuditEraser
+  readonly webhookEndpointStore: WebhookEndpointStore
+  readonly webhookDeliveryLog: WebhookDeliveryLog
+  readonly webhookUrls: WebhookUrls
   readonly idempotencyStore: IdempotencyStore
   /** By the same rules as the consumer of the topic has them. */
   readonly decodeLimits: DecodeLimits

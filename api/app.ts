@@ -31,6 +31,8 @@ import { usageRoutes } from './routes/usage.ts'
 import { usageEventRoutes } from './routes/usage-events.ts'
 import { userRoutes } from './routes/users.ts'
 import { Problem } from './schemas/shared.ts'
+import { webhookDeliveryRoutes } from './webhooks/webhook-deliveries.ts'
+import { webhookEndpointRoutes } from './webhooks/webhook-endpoints.ts'
 
 /** A socket that says nothing for this long is closed. Longer than any handler may take. */
 const CONNECTION_TIMEOUT_MS = 70_000
@@ -97,6 +99,8 @@ export async function buildApp(dependencies: ApiDependencies): Promise<Api> {
   usageRoutes(app, dependencies)
   usageEventRoutes(app, dependencies)
   auditEventRoutes(app, dependencies)
+  webhookEndpointRoutes(app, dependencies)
+  webhookDeliveryRoutes(app, dependencies)
   apiKeyRoutes(app, { ...dependencies, apiKeyEnvironment: dependencies.access.keyEnvironment, routes })
   await app.ready()
   const undeclared = findUndeclared(routes)

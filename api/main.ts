@@ -9,6 +9,7 @@ import { DEFAULT_DECODE_LIMITS } from '../domain/tokens/decode-cloud-event.ts'
 import { encodeUsageEvent } from '../ingest/encode-usage-event.ts'
 import { createKafka, kafkaAddress } from '../ingest/kafkajs/kafka-client.ts'
 import { KafkaUsageEventLog } from '../ingest/usage-producer.ts'
+import { resolveBySystem } from '../ingest/webhooks/post-webhook.ts'
 import { connectRedis } from '../meter/connect.ts'
 import { RedisQuotaMeter } from '../meter/quota-meter.ts'
 import { installationOf, Shards } from '../meter/shards.ts'
@@ -34,6 +35,7 @@ import {
 import { ActivityNotes } from '../monitoring/note-activity.ts'
 import { observePools } from '../monitoring/observe-pools.ts'
 import { Shutdown } from '../monitoring/shutdown.ts'
+import { webhookVariables } from '../monitoring/webhooks/config.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import { PostgresAuditStore } from '../sql/change/audit-store.ts'
 import { PostgresIdempotencyStore } from '../sql/change/idempotency-store.ts'
@@ -47,6 +49,8 @@ import { PostgresEffectiveLimits } from '../sql/subscriptions/effective-limits.t
 import { PostgresGrantStore } from '../sql/subscriptions/grant-store.ts'
 import { PostgresPlanStore } from '../sql/subscriptions/plan-store.ts'
 import { PostgresSubscriptionStore } from '../sql/subscriptions/subscription-store.ts'
+import { PostgresWebhookDeliveryLog } from '../sql/webhooks/delivery-log.ts'
+import { PostgresWebhookEndpointStore } from '../sql/webhooks/endpoint-store.ts'
 import { parseApiKeys } from './access/configured-keys.ts'
 import { tokenRulesOf, tokenVerifier } from './access/verify-token.ts'
 import type { AccessSettings, ApiDependencies, ApiObserver } from './api-dependencies.ts'
@@ -68,7 +72,8 @@ const FRAGMENTS = [
   kafkaVariables,
   meterVariables,
   postgresVariables,
-  clickhouseVariables
+  clickhouseVariables,
+  webhookVariables
 ] as const
 
 type Config = ReturnType<typeof readConfig>
@@ -153,6 +158,7 @@ function connect(config: Config, { logger, shutdown }: Process): ApiDependencies
     usageQueries: new ClickHouseUsageQueries(clickhouse),
     usageEventLog,
     access: accessOf(config),
+    webhookUrls: { allowPrivate: config.WEBHOOK_ALLOW_PRIVATE, resolveHost: resolveBySystem },
     decodeLimits: { ...DEFAULT_DECODE_LIMITS, acceptanceWindowMs: config.ACCEPTANCE_WINDOW_MS },
     now: Date.now,
     logger,
@@ -167,6 +173,7 @@ function connect(config: Config, { logger, shutdown }: Process): ApiDependencies
 function storesOn(database: EntityDatabase, limitMeter: RedisQuotaMeter) {
   const limitStore = new PostgresLimitStore(database)
   const effectiveLimits = new PostgresEffectiveLimits(database)
+  const auditStore = new PostgresAuditStore(database)
   return {
     limitStore,
     effectiveLimits,
@@ -177,7 +184,10 @@ function storesOn(database: EntityDatabase, limitMeter: RedisQuotaMeter) {
     planStore: new PostgresPlanStore(database),
     subscriptionStore: new PostgresSubscriptionStore(database),
     apiKeyStore: new PostgresApiKeyStore(database),
-    auditSearch: new PostgresAuditStore(database),
+    auditSearch: auditStore,
+    auditEraser: auditStore,
+    webhookEndpointStore: new PostgresWebhookEndpointStore(database),
+    webhookDeliveryLog: new PostgresWebhookDeliveryLog(database),
     idempotencyStore: new PostgresIdempotencyStore(database)
   }
 }

@@ -27,6 +27,7 @@ const TAGS = [
   { name: 'usage', description: 'What was used.' },
   { name: 'usage events', description: 'Handing usage in, and taking it back.' },
   { name: 'api keys', description: 'Credentials of services: of the platform, and of one customer.' },
+  { name: 'webhooks', description: "Where a customer's events are posted to, and what became of them." },
   { name: 'audit', description: 'Who did what, when, and from where.' },
   { name: 'operations', description: 'For whoever runs the service.' }
 ]

@@ -159,7 +159,7 @@ function dependenciesOf(answers: Answers, told: Told): ApiDependencies {
     planStore: { find: noStore, list: noStore, insert: noStore, update: noStore },
     subscriptionStore: { find: noStore, list: noStore, insert: noStore, update: noStore, takeDue: noStore },
     customerStore: { find: noStore, list: noStore, insert: noStore, update: noStore },
-    userStore: { find: noStore, list: noStore, insert: noStore, update: noStore },
+    userStore: { find: noStore, list: noStore, insert: noStore, update: noStore, erase: noStore },
     usageQueries: {
       usage: async (query) => noted(told.asks, query, () => answers.usage(query)),
       findEvent: async (customerId, source, id) =>
@@ -183,6 +183,11 @@ function dependenciesOf(answers: Answers, told: Told): ApiDependencies {
     },
     apiKeyStore: { use: noStore, find: noStore, list: noStore, insert: noStore, update: noStore },
     auditSearch: { list: noStore },
+    auditEraser: { erasePersonal: noStore },
+    webhookEndpointStore: { find: noStore, list: noStore, insert: noStore, update: noStore },
+    webhookDeliveryLog: { find: noStore, list: noStore, redeliver: noStore },
+    // A name server that knows each name, and answers the same public address.
+    webhookUrls: { allowPrivate: false, resolveHost: async () => ['198.41.0.4'] },
     seenUsers: new SeenUsers(),
     idempotencyStore: { find: noStore, forget: noStore },
     decodeLimits: DEFAULT_DECODE_LIMITS,

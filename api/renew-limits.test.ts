@@ -50,7 +50,7 @@ function renewalOf(
 t.test('each customer that is due is set in the meter, and only then due later', async (t) => {
   const set: string[] = []
   const { renewals, dependencies } = renewalOf([customer('a'), customer('b')], ({ customerId }) => set.push(customerId))
-  t.equal(await renewDue(dependencies, () => false), 2)
+  t.same(await renewDue(dependencies, () => false), { renewed: 2, failed: [] })
   t.same(set, ['a', 'b'])
   t.same(
     renewals.map(([customerId, version, renewAt]) => [customerId, version, renewAt > NOW]),
@@ -73,9 +73,18 @@ t.test('a customer the meter could not take stays due, as do those after it', as
   t.equal(renewals.length, 1)
 })
 
+t.test('a customer whose limits can not be composed does not keep those after it waiting', async (t) => {
+  const defect = new RangeError('no boundary')
+  const { renewals, dependencies } = renewalOf([customer('a'), customer('b')], ({ customerId }) => {
+    if (customerId === 'a') throw defect
+  })
+  t.same(await renewDue(dependencies, () => false), { renewed: 1, failed: [{ customerId: 'a', error: defect }] })
+  t.match(renewals, [['b', 3, Number]])
+})
+
 t.test('a renewal that is told to stop leaves the rest to others', async (t) => {
   const { renewals, dependencies } = renewalOf([customer('a')], () => undefined)
-  t.equal(await renewDue(dependencies, () => true), 0)
+  t.match(await renewDue(dependencies, () => true), { renewed: 0 })
   t.same(renewals, [])
 })
 

@@ -46,8 +46,9 @@ export class LimitRenewal {
   async #round(): Promise<void> {
     const { logger } = this.#dependencies
     try {
-      const renewed = await renewDue(this.#dependencies, () => this.#isStopped)
+      const { renewed, failed } = await renewDue(this.#dependencies, () => this.#isStopped)
       if (renewed > 0) logger.info({ customers: renewed }, 'renewed limits')
+      for (const { customerId, error } of failed) logger.error({ err: error, customerId }, 'a renewal of limits failed')
     } catch (error) {
       // A defect in one round must not end the renewal: it is told each time until it is mended.
       const level = error instanceof RetryableError ? 'warn' : 'error'
@@ -57,18 +58,33 @@ export class LimitRenewal {
   }
 }
 
-/** Puts the limits of every customer that is due in force. Answers how many. Stops at the first that fails: the lease brings it back. */
+export interface LimitRound {
+  readonly renewed: number
+  /** The lease brings them back. */
+  readonly failed: readonly { readonly customerId: string; readonly error: unknown }[]
+}
+
+/**
+ * Puts the limits of every customer that is due in force. One whose limits can't be composed does not keep the others waiting; a
+ * store or a meter that is away ends the round.
+ */
 export async function renewDue(
   { limitStore, limitRefresh, now }: Omit<RenewalDependencies, 'logger'>,
   isStopped: () => boolean
-): Promise<number> {
+): Promise<LimitRound> {
+  const failed: { customerId: string; error: unknown }[] = []
   let renewed = 0
   for (const customerId of await limitStore.takeDue(now(), LEASE_MS)) {
     if (isStopped()) break
-    await limitRefresh.refresh(customerId)
-    renewed += 1
+    try {
+      await limitRefresh.refresh(customerId)
+      renewed += 1
+    } catch (error) {
+      if (error instanceof RetryableError) throw error
+      failed.push({ customerId, error })
+    }
   }
-  return renewed
+  return { renewed, failed }
 }
 
 export interface RefreshDependencies {
@@ -82,7 +98,7 @@ export interface RefreshDependencies {
 export function limitRefresh({ effectiveLimits, limitMeter, limitStore, now }: RefreshDependencies): LimitRefresh {
   return {
     refresh: async (customerId) => {
-      const reckoned = await effectiveLimits.reckon(customerId, now())
+      const reckoned = await effectiveLimits.reckon(customerId, now)
       if (reckoned === null) return
       const { effective, nextAt } = reckoned
       const { compiled, renewAt } = compileLimits(effective, now())

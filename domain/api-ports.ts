@@ -2,6 +2,7 @@
  * What the API asks of the outside, in its own words. An adapter keeps the promise that stands here; what the pipeline asks
  * stands in ports.ts.
  */
+import type { Change } from './change.ts'
 import type { RaisingGrant } from './tokens/effective/compose-limits.ts'
 import type { CompiledLimits, CustomerLimits, Limit } from './tokens/limit.ts'
 import type { TokenPools } from './tokens/token-pools.ts'
@@ -109,7 +110,11 @@ export interface LimitStore {
   /** Version 0: none were put. Null: nothing of the customer is kept. */
   find(customerId: string): Promise<CustomerLimits | null>
   /** Raises the version by one. `expectedVersion` null: any; another than the stored one: null is answered and nothing changes. */
-  put(limits: Omit<CustomerLimits, 'version'>, expectedVersion: number | null): Promise<CustomerLimits | null>
+  put(
+    limits: Omit<CustomerLimits, 'version'>,
+    expectedVersion: number | null,
+    change: Change
+  ): Promise<CustomerLimits | null>
   /** Customers whose limits must be put in force again by now, longest due first; each is given out once per `leaseMs`. */
   takeDue(now: number, leaseMs: number): Promise<readonly string[]>
   /** When they are due next. Nothing happens when their effective limits are of another version by now. */
@@ -124,7 +129,8 @@ export interface EffectiveLimits {
    */
   reckon(
     customerId: string,
-    now: number
+    /** Asked once nobody else composes them: a later composition is never of an earlier moment. */
+    now: () => number
   ): Promise<{
     readonly effective: CustomerLimits
     /** When this changes by itself, ms; null: never. */

@@ -46,6 +46,8 @@ t.test('exhausted is what was used up to the last token', async (t) => {
   t.notOk(noticed(999, 1_000).some(({ type }) => type === 'quota.exhausted'))
   t.match(noticed(1_000, 1_000).at(-1), { type: 'quota.exhausted', percent: 100 })
   t.same(noticed(0, 0), [], 'a limit of nothing that nobody used is not worth telling')
+  const suspended = { ...LIMIT, id: 'customer-suspended' }
+  t.same(noticed(5, 0, { limit: suspended }), [], 'who is suspended has used up nothing')
 })
 
 t.test('a rolling limit has a new window each time its own length has passed', async (t) => {

@@ -3,6 +3,7 @@
  * left. A window is told apart by its end; a rolling limit has none, and counts as new each time its own length has passed.
  */
 import type { LimitStanding } from './api-ports.ts'
+import { DENIALS } from './tokens/effective/compose-limits.ts'
 import type { CustomerLimits, Limit } from './tokens/limit.ts'
 
 const HOUR_MS = 3_600_000
@@ -47,7 +48,8 @@ export interface StandingOf {
 
 export function noticesOf(of: StandingOf, percents: readonly number[], now: number): readonly QuotaNotice[] {
   const { used, max, mode } = of.standing
-  if (used <= 0) return []
+  // Nobody used up a limit that only says that nothing may be used.
+  if (used <= 0 || DENIALS.some((id) => id === of.limit.id)) return []
   const { limit } = of
   const notice = {
     customerId: of.customerId,

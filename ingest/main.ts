@@ -2,6 +2,7 @@
  * The ingest process: second stop on the way of one event. It runs the meter consumer (Redis and ledger), the analytics
  * consumer (ClickHouse), the audit consumer (the audit trail), or several; who is wired to whom stands here and nowhere else.
  */
+import { setTimeout as delay } from 'node:timers/promises'
 import { connectClickHouse } from '../clickhouse/connect.ts'
 import { migrate as migrateClickHouse } from '../clickhouse/migrate.ts'
 import { ClickHouseUsageLog } from '../clickhouse/usage-log.ts'
@@ -32,6 +33,8 @@ import { ActivityNotes } from '../monitoring/note-activity.ts'
 import { observePools } from '../monitoring/observe-pools.ts'
 import { countPublished, createOutboxMetrics, setBacklog } from '../monitoring/outbox-metrics.ts'
 import { Shutdown } from '../monitoring/shutdown.ts'
+import { webhookVariables } from '../monitoring/webhooks/config.ts'
+import { countsAttempts } from '../monitoring/webhooks/webhook-metrics.ts'
 import { PostgresAnalyticsBlocks } from '../sql/analytics-blocks.ts'
 import { PostgresAuditTrail } from '../sql/change/audit-trail.ts'
 import { PostgresOutbox } from '../sql/change/outbox-store.ts'
@@ -42,6 +45,8 @@ import { PostgresLedgerRepair } from '../sql/ledger-repair.ts'
 import { migrate } from '../sql/migrate.ts'
 import { PostgresQuotaNotices } from '../sql/quota-notices.ts'
 import { PostgresUsageLedger } from '../sql/usage-ledger.ts'
+import { PostgresDeliveryQueue } from '../sql/webhooks/delivery-queue.ts'
+import { PostgresWebhookEndpointStore } from '../sql/webhooks/endpoint-store.ts'
 import { runAnalyticsPartition } from './analytics-partition.ts'
 import { runAuditPartition } from './audit/audit-partition.ts'
 import { decodeAuditEvent } from './audit/decode-audit-event.ts'
@@ -54,10 +59,12 @@ import { runMeterPartition } from './meter-partition.ts'
 import { observeIngest } from './observe.ts'
 import { KafkaEventLog } from './outbox/event-producer.ts'
 import { startRelay } from './outbox/run-relay.ts'
-import { repairShard } from './repair-shard.ts'
+import { oncePerShard, repairShard } from './repair-shard.ts'
 import { runThresholdWatch, watchedLedger } from './thresholds/run-threshold-watch.ts'
 import { ThresholdWatch } from './thresholds/threshold-watch.ts'
 import { runPartitions } from './usage-consumer.ts'
+import { webhookPost } from './webhooks/post-webhook.ts'
+import { startDeliveries } from './webhooks/run-deliveries.ts'
 
 // ---- configuration
 const config = loadConfig([
@@ -67,7 +74,8 @@ const config = loadConfig([
   meterVariables,
   postgresVariables,
   clickhouseVariables,
-  consumerVariables
+  consumerVariables,
+  webhookVariables
 ])
 if (validateOnly()) process.exit(0)
 const name = `ingest-${config.CONSUMERS.join('-')}`
@@ -120,6 +128,11 @@ function crashing<T extends object>(port: string, adapter: T): T {
 
 /** One transaction holds the trails of all customers of a batch; changes of theirs wait meanwhile, a tenth of a second at most. */
 const AUDIT_BATCH_RECORDS_MAX = 500
+/** A Postgres that does not answer must not keep all other figures from whoever scrapes them. */
+const BACKLOG_WAIT_MS = 1_000
+
+/** Attempts wait for receivers, not for Postgres. */
+const WEBHOOK_CONNECTIONS_MAX = 2
 
 let lagOfMeter = (): ReadonlyMap<number, number> => new Map()
 let readBacklog = async (): Promise<void> => undefined
@@ -127,6 +140,7 @@ if (config.CONSUMERS.includes('meter')) await startMeter()
 if (config.CONSUMERS.includes('analytics')) await startAnalytics()
 if (config.CONSUMERS.includes('audit')) await startAudit()
 if (config.CONSUMERS.includes('relay')) await startRelaying()
+if (config.CONSUMERS.includes('webhooks')) startWebhooks()
 const health = await startHealthServer({
   host: config.METRICS_HOST,
   port: config.METRICS_PORT,
@@ -135,7 +149,7 @@ const health = await startHealthServer({
     contentType: registry.contentType,
     metrics: async () => {
       for (const [partition, records] of lagOfMeter()) metrics.lagRecords.set({ partition: String(partition) }, records)
-      await readBacklog()
+      await Promise.race([readBacklog(), delay(BACKLOG_WAIT_MS, undefined, { ref: false })])
       return registry.metrics()
     }
   }
@@ -224,18 +238,6 @@ function startThresholdWatch(shards: Shards): ThresholdWatch {
   return watch
 }
 
-/** The partitions of one process find a shard unusable at the same moment: they wait for one repair. */
-function oncePerShard(
-  act: (shard: number, generation: number) => Promise<unknown>
-): (shard: number, generation: number) => Promise<unknown> {
-  const running = new Map<number, Promise<unknown>>()
-  return async (shard, generation) => {
-    const repair = running.get(shard) ?? act(shard, generation).finally(() => running.delete(shard))
-    running.set(shard, repair)
-    await repair
-  }
-}
-
 async function startAnalytics(): Promise<void> {
   await migrateClickHouse(config.CLICKHOUSE_URL, config.CLICKHOUSE_DATABASE)
   const client = connectClickHouse({ url: config.CLICKHOUSE_URL, database: config.CLICKHOUSE_DATABASE })
@@ -292,6 +294,22 @@ async function startRelaying(): Promise<void> {
     })
     setBacklog(outboxMetrics, backlog, Date.now())
   }
+}
+
+function startWebhooks(): void {
+  const entities = new EntityDatabase({ ...address, connectionsMax: WEBHOOK_CONNECTIONS_MAX })
+  shutdown.add('webhook stores', () => entities.close())
+  const running = startDeliveries({
+    queue: crashing('webhooks', new PostgresDeliveryQueue(entities)),
+    endpoints: new PostgresWebhookEndpointStore(entities),
+    post: webhookPost({ allowPrivate: config.WEBHOOK_ALLOW_PRIVATE }),
+    attemptsMax: config.WEBHOOK_ATTEMPTS_MAX,
+    logger,
+    onAttempt: countsAttempts(registry),
+    onError: (error) => shutdown.fail(error)
+  })
+  shutdown.add('webhooks', () => running.stop())
+  checks.webhooks = () => running.assertWell()
 }
 
 async function startAudit(): Promise<void> {

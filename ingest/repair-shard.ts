@@ -183,3 +183,15 @@ function builtCustomer({ customerId, total, limits, rows }: LedgerCustomer, now:
     amounts: amountsOf(compiled.counters, rows, quarterOf(now - ROLLING_MAX_MS))
   }
 }
+
+/** The partitions of one process find a shard unusable at the same moment: they wait for one repair. */
+export function oncePerShard(
+  act: (shard: number, generation: number) => Promise<unknown>
+): (shard: number, generation: number) => Promise<unknown> {
+  const running = new Map<number, Promise<unknown>>()
+  return async (shard, generation) => {
+    const repair = running.get(shard) ?? act(shard, generation).finally(() => running.delete(shard))
+    running.set(shard, repair)
+    await repair
+  }
+}

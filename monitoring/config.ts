@@ -5,6 +5,7 @@
  */
 import Type, { type Static, type TObject } from 'typebox'
 import { accessVariables, findAccessContradictions } from './access/config.ts'
+import { webhookVariables } from './webhooks/config.ts'
 
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
@@ -223,10 +224,10 @@ export const clickhouseVariables = Type.Object({
 
 export const consumerVariables = Type.Object({
   CONSUMERS: list({
-    pattern: '^(meter|analytics|audit|relay)(,(meter|analytics|audit|relay)){0,3}$',
-    default: 'meter,analytics,audit,relay',
+    pattern: '^(meter|analytics|audit|relay|webhooks)(,(meter|analytics|audit|relay|webhooks)){0,4}$',
+    default: 'meter,analytics,audit,relay,webhooks',
     description:
-      'What the process runs. meter counts; analytics follows the ledger and may run elsewhere, or not at all; audit fills the audit trail from AUDIT_TOPIC; relay publishes to EVENTS_TOPIC. Each must run somewhere.'
+      'What the process runs. meter counts; analytics follows the ledger and may run elsewhere, or not at all; audit fills the audit trail from AUDIT_TOPIC; relay publishes to EVENTS_TOPIC; webhooks posts events to customers. Each must run somewhere.'
   }),
   FLUSH_INTERVAL_MS: Type.Integer({
     minimum: 50,
@@ -292,7 +293,8 @@ export const allFragments: readonly (readonly [title: string, fragment: TObject]
   ['ClickHouse: analytics', clickhouseVariables],
   ['Consumers', consumerVariables],
   ['API', apiVariables],
-  ['API: credentials', accessVariables]
+  ['API: credentials', accessVariables],
+  ['Webhooks', webhookVariables]
 ]
 
 type EveryVariable = Static<typeof kafkaVariables> &

@@ -52,7 +52,7 @@ t.test('what must be set is enough, and the rest has its stated default', async 
   })
   t.equal(config.CRASH_AT, undefined)
   const consumers = loadConfig([consumerVariables, apiVariables], REQUIRED)
-  t.same(consumers.CONSUMERS, ['meter', 'analytics', 'audit', 'relay'])
+  t.same(consumers.CONSUMERS, ['meter', 'analytics', 'audit', 'relay', 'webhooks'])
   t.same(consumers.API_CORS_ORIGINS, [])
 })
 

@@ -13,6 +13,7 @@ import {
 } from './metrics.ts'
 import { observePools } from './observe-pools.ts'
 import { countPublished, createOutboxMetrics, setBacklog } from './outbox-metrics.ts'
+import { countsAttempts } from './webhooks/webhook-metrics.ts'
 
 const POOL = { open: 3, idle: 1, waiting: 2, max: 8 }
 const TOKENS = { input: 5, cacheRead: 4, cacheWrite: 3, output: 2, reasoning: 1 }
@@ -47,6 +48,7 @@ function movedIngest(): Registry {
   for (const histogram of [metrics.applySeconds, metrics.flushSeconds]) histogram.observe(0.02)
   for (const gauge of [metrics.lagRecords, metrics.freshnessSeconds, metrics.paused]) gauge.set({ partition: '3' }, 1)
   countAudit(createAuditMetrics(registry), { kind: 'appended', appended: 2, duplicates: 1 })
+  countsAttempts(registry)({ delivered: true, status: 200 })
   const outbox = createOutboxMetrics(registry)
   countPublished(outbox, [{ type: 'customer.created' }])
   setBacklog(outbox, { waiting: 4, oldestAt: 1_000 }, 3_000)

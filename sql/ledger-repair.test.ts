@@ -1,4 +1,5 @@
 import t from 'tap'
+import { type Change, PLATFORM } from '../domain/change.ts'
 import type { LedgerCustomer, LedgerRow } from '../domain/ports.ts'
 import type { Limit } from '../domain/tokens/limit.ts'
 import { freshDatabase } from '../test/services.ts'
@@ -8,6 +9,8 @@ import { PostgresLedgerRepair } from './ledger-repair.ts'
 import { PostgresLimitStore } from './limit-store.ts'
 import { PostgresEffectiveLimits } from './subscriptions/effective-limits.ts'
 import { PostgresUsageLedger } from './usage-ledger.ts'
+
+const UNTOLD: Change = { reach: PLATFORM, audit: [], events: [], request: null }
 
 const SHARDS = 2
 
@@ -139,11 +142,11 @@ t.test('customers come once each, with their ledger over all partitions, their t
     1,
     ids.map((id) => row(id, 20, 5))
   )
-  await limits.put({ customerId: 'only-limits', timeZone: 'Europe/Paris', limits: [limit] }, null)
-  await limits.put({ customerId: 'c7', timeZone: 'UTC', limits: [] }, null)
-  await limits.put({ customerId: 'c8', timeZone: 'UTC', limits: [] }, null)
-  const set = await effective.reckon('only-limits', Date.now())
-  await effective.reckon('c7', Date.now())
+  await limits.put({ customerId: 'only-limits', timeZone: 'Europe/Paris', limits: [limit] }, null, UNTOLD)
+  await limits.put({ customerId: 'c7', timeZone: 'UTC', limits: [] }, null, UNTOLD)
+  await limits.put({ customerId: 'c8', timeZone: 'UTC', limits: [] }, null, UNTOLD)
+  const set = await effective.reckon('only-limits', Date.now)
+  await effective.reckon('c7', Date.now)
 
   const found: LedgerCustomer[] = []
   for (let after: string | null = ''; after !== null; ) {

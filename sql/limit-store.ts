@@ -3,7 +3,9 @@
 import { sql } from 'slonik'
 import { Type } from 'typebox'
 import type { LimitStore } from '../domain/api-ports.ts'
+import type { Change } from '../domain/change.ts'
 import type { CustomerLimits } from '../domain/tokens/limit.ts'
+import { refusable } from './change/refusable.ts'
 import type { EntityDatabase } from './connect-slonik.ts'
 import { CUSTOMER_LIMITS_ROW, toCustomerLimits } from './encoding/customer-limits-row.ts'
 import { rowParser } from './encoding/row-parser.ts'
@@ -32,26 +34,36 @@ export class PostgresLimitStore implements LimitStore {
 
   /**
    * A customer for whom none were put has version 0. Makes the customer due at once, until `setRenewal` says when: had the process
-   * died before the meter was told, whoever takes what is due tells it.
+   * died before the meter was told, whoever takes what is due tells it. The zone of a customer of the table `customer` is the one
+   * it has there: the row keeps that in which its limits were composed last, by which grants are settled when their windows change.
    */
-  async put(limits: Omit<CustomerLimits, 'version'>, expectedVersion: number | null): Promise<CustomerLimits | null> {
+  async put(
+    limits: Omit<CustomerLimits, 'version'>,
+    expectedVersion: number | null,
+    change: Change
+  ): Promise<CustomerLimits | null> {
     const isExpected =
       expectedVersion === null ? sql.fragment`true` : sql.fragment`kept.own_version = ${expectedVersion}`
     const mayInsert = expectedVersion === null || expectedVersion === 0
     const { customerId, timeZone } = limits
     const own = JSON.stringify(limits.limits)
-    const row = await this.#database.run(`put the limits of ${customerId}`, (pool) =>
-      pool.maybeOne(sql.type(CUSTOMER_LIMITS_ROW)`
+    return refusable<CustomerLimits | null>((refuse) =>
+      this.#database.change(change, `put the limits of ${customerId}`, async (transaction) => {
+        const row = await transaction.maybeOne(sql.type(CUSTOMER_LIMITS_ROW)`
         insert into customer_limits as kept (customer_id, time_zone, version, limits, own_limits, own_version)
         select ${customerId}, ${timeZone}, 1, null, ${own}::jsonb, 1
          where ${mayInsert} or exists (select from customer_limits where customer_id = ${customerId})
         on conflict (customer_id) do update
-           set time_zone = excluded.time_zone, version = kept.version + 1, own_limits = excluded.own_limits,
+           set time_zone = case when exists (select from customer where id = kept.customer_id)
+                                then kept.time_zone else excluded.time_zone end,
+               version = kept.version + 1, own_limits = excluded.own_limits,
                own_version = kept.own_version + 1, renew_at = 0, updated_at = now()
          where ${isExpected}
         returning customer_id, time_zone, own_version as version, own_limits as limits`)
+        if (row === null) throw refuse(null)
+        return toCustomerLimits(row)
+      })
     )
-    return row === null ? null : toCustomerLimits(row)
   }
 
   /** Whoever dies with a customer in hand leaves it due again after the lease; two callers never take the same one. */

@@ -34,7 +34,7 @@ export async function planProcesses(urls: ServiceUrls, extra: Record<string, str
 }
 
 /** Consumers that have little to do share a process. */
-const RUN_WITH_ANALYTICS = ['audit', 'relay']
+const RUN_WITH_ANALYTICS = ['audit', 'relay', 'webhooks']
 
 async function planConsumer(
   name: string,

@@ -82,6 +82,8 @@ async function publishedPlan(): Promise<string> {
 async function rowsOf(canary: string): Promise<CustomerRows> {
   const customer = { ...exampleBody('/v1/customers'), legalName: canary, externalId: canary }
   const customerId = await made('POST /v1/customers', customer)
+  const endpoint = { customerId, url: `https://${canary}.example.test/`, description: canary }
+  const { id: webhookEndpointId } = (await call('POST /v1/webhook-endpoints', endpoint)).body
   const user = {
     ...exampleBody('/v1/customers/{customerId}/users'),
     email: `${canary}@example.test`,
@@ -97,7 +99,10 @@ async function rowsOf(canary: string): Promise<CustomerRows> {
   const keys = await call(`GET /v1/api-keys?customerId=${customerId}`)
   const limits = { timeZone: 'UTC', limits: [] }
   await call(`PUT /v1/customers/${customerId}/limits`, limits)
-  return { customerId, userId, subscriptionId, grantId, apiKeyId: keys.body.data[0].id, canary }
+  const deliveries = await call(`GET /v1/webhook-endpoints/${webhookEndpointId}/deliveries?limit=1`)
+  const { eventId } = deliveries.body.data[0]
+  const apiKeyId = keys.body.data[0].id
+  return { customerId, userId, subscriptionId, grantId, apiKeyId, webhookEndpointId, eventId, canary }
 }
 
 const own = await rowsOf('canary-of-a')

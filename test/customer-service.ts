@@ -16,6 +16,8 @@ import { PostgresEffectiveLimits } from '../sql/subscriptions/effective-limits.t
 import { PostgresGrantStore } from '../sql/subscriptions/grant-store.ts'
 import { PostgresPlanStore } from '../sql/subscriptions/plan-store.ts'
 import { PostgresSubscriptionStore } from '../sql/subscriptions/subscription-store.ts'
+import { PostgresWebhookDeliveryLog } from '../sql/webhooks/delivery-log.ts'
+import { PostgresWebhookEndpointStore } from '../sql/webhooks/endpoint-store.ts'
 import { freshDatabase } from './services.ts'
 
 /** So that requests meet in the database when a test sends many at once. */
@@ -63,6 +65,7 @@ export async function startCustomerService(
   const now = () => at
   const limitStore = new PostgresLimitStore(entities)
   const effectiveLimits = new PostgresEffectiveLimits(entities)
+  const auditStore = new PostgresAuditStore(entities)
   const inForce = new Map<string, CompiledLimits>()
   const stores = {
     limitStore,
@@ -79,7 +82,10 @@ export async function startCustomerService(
     subscriptionStore: new PostgresSubscriptionStore(entities),
     userStore: new PostgresUserStore(entities),
     apiKeyStore: new PostgresApiKeyStore(entities),
-    auditSearch: new PostgresAuditStore(entities),
+    auditSearch: auditStore,
+    auditEraser: auditStore,
+    webhookEndpointStore: new PostgresWebhookEndpointStore(entities),
+    webhookDeliveryLog: new PostgresWebhookDeliveryLog(entities),
     idempotencyStore: new PostgresIdempotencyStore(entities)
   }
   const started = await startTestApp(given, { ...stores, now, ...others })

@@ -11,12 +11,23 @@ export interface CustomerRows {
   readonly subscriptionId: string
   readonly apiKeyId: string
   readonly grantId: string
+  readonly webhookEndpointId: string
+  /** Of an event that was posted to the endpoint, or is to be. */
+  readonly eventId: string
   /** Text that stands in its rows and nowhere else. */
   readonly canary: string
 }
 
 /** Path parameters whose row belongs to one customer. */
-const ROW_PARAMETERS = ['customerId', 'userId', 'subscriptionId', 'apiKeyId', 'grantId'] as const
+const ROW_PARAMETERS = [
+  'customerId',
+  'userId',
+  'subscriptionId',
+  'apiKeyId',
+  'grantId',
+  'webhookEndpointId',
+  'eventId'
+] as const
 /** The platform's own rows, ids of clients within the customer that the body names, and events that only the platform names. */
 const SHARED_PARAMETERS: ReadonlySet<string> = new Set(['planId', 'holdId', 'id'])
 

@@ -18,13 +18,15 @@ export function answerRepeats(app: FastifyInstance, store: Pick<IdempotencyStore
   /** Of this process. A repeat that reaches another one waits in Postgres for the first, and is then given its answer. */
   const inFlight = new Set<string>()
   const mine = new WeakMap<FastifyRequest, string>()
-  app.addHook('preHandler', async (request) => {
+  app.addHook('preHandler', async (request, reply) => {
     const asked = isKeyed(request) ? requestKeyOf(request) : null
     if (asked === null) return
     const name = `${asked.caller}\n${asked.key}`
     if (inFlight.has(name)) throw new RepeatedRequest('in-flight')
     inFlight.add(name)
     mine.set(request, name)
+    // Of a client that went away before it was answered, `onResponse` hears nothing: its repeat would be in flight for ever.
+    reply.raw.once('close', () => inFlight.delete(name))
     const earlier = await store.find(asked)
     if (earlier !== undefined) throw new RepeatedRequest(earlier)
   })

@@ -81,9 +81,23 @@ export function requestKeyOf(request: FastifyRequest): Omit<IdempotentRequest, '
       errors: [{ field: 'headers.idempotency-key', message: `must be 1 to ${KEY_LENGTH_MAX} visible ASCII characters` }]
     })
   }
-  const { customerId, id } = principalOf(request)
+  const { kind, customerId, id } = principalOf(request)
   const fingerprint = createHash('sha256')
-    .update(`${request.method} ${request.url}\n${JSON.stringify(request.body ?? null)}`)
+    .update(`${request.method} ${request.url}\n${bodyText(request)}`)
     .digest('hex')
-  return { caller: `${customerId ?? ''}/${id}`, key, fingerprint }
+  // As a list: ids may hold whatever would part them, and no two callers may be one.
+  return { caller: JSON.stringify([kind, customerId, id]), key, fingerprint }
+}
+
+/** A parser reads lists within lists that are too deep to be written again. */
+function bodyText({ body = null }: FastifyRequest): string {
+  try {
+    return JSON.stringify(body)
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    throw new ProblemError('validation-failed', 'See `errors`.', {
+      errors: [{ field: '', message: 'has too many levels' }],
+      cause: error
+    })
+  }
 }

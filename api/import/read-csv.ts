@@ -34,16 +34,20 @@ export async function* readCsv(text: AsyncIterable<string>, mapping: PartMapping
   // What goes wrong in between ends the parser, and with it the loop below.
   pipeline(Readable.from(from(start, chunks)), parser, () => undefined)
   let columns: readonly string[] | null = null
+  // The parser counts a line end of two characters twice where it stands within quotes.
+  let surplus = 0
   for await (const { info, record } of parser as AsyncIterable<CsvRecord>) {
+    for (const cell of record) surplus += cell.split('\r\n').length - 1
+    const line = info.lines - surplus
     if (columns === null) {
       columns = record.map((name) => name.trim())
       checkColumns(columns, mapping)
     } else if (record.length === columns.length) {
       const cells: readonly (readonly [string, string])[] = columns.map((name, i) => [name, record[i] ?? ''])
-      yield { line: info.lines, values: Object.fromEntries(cells), fault: null }
+      yield { line, values: Object.fromEntries(cells), fault: null }
     } else {
       const fault = `has ${record.length} cells, the header has ${columns.length}`
-      yield { line: info.lines, values: record, fault }
+      yield { line, values: record, fault }
     }
   }
 }

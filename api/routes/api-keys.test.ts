@@ -140,6 +140,7 @@ t.test('a revoked key opens nothing once the cache has forgotten it, and stays r
   setNow(NOW)
   t.match(await call(`POST /v1/api-keys/${id}/revoke`), { status: 409, body: { code: 'illegal-transition' } })
   t.match(await call('POST /v1/api-keys/nothing/revoke'), { status: 404, body: { code: 'no-such-api-key' } })
+  t.match(await call('POST /v1/api-keys/no%00text/revoke'), { status: 400, body: { code: 'validation-failed' } })
 })
 
 t.test("a customer's administrator makes keys of the own customer alone, with what the role opens whole", async (t) => {
@@ -191,6 +192,9 @@ t.test('a key without a future, a scope or a known field is not made', async (t)
     { name: 'x', scopes: [] },
     { name: 'x', scopes: ['everything'] },
     { name: '', scopes },
+    { name: 'no\0text', scopes },
+    { name: 'half \ud800', scopes },
+    { name: 'x', scopes, expiresAt: '2026-12-31T23:59:60Z' },
     { name: 'x', scopes, secret: 'mine' }
   ]) {
     t.match(await call('POST /v1/api-keys', body), { status: 400, body: { code: 'validation-failed' } })

@@ -39,6 +39,7 @@ const KeyPath = Type.Object(
       description: 'Id of the key.',
       minLength: 1,
       maxLength: 128,
+      pattern: schemas.VISIBLE,
       examples: [API_KEY_EXAMPLE.id]
     })
   },
@@ -80,7 +81,8 @@ function createRoute(api: Api, { apiKeyStore, apiKeyEnvironment, now, routes }: 
       const { body } = request
       const at = now()
       const expiresAt = body.expiresAt === undefined ? null : Date.parse(body.expiresAt)
-      if (expiresAt !== null && expiresAt <= at) throw bodyFault({ field: 'expiresAt', message: 'must lie ahead' })
+      // The format lets leap seconds through, which are no number.
+      if (expiresAt !== null && !(expiresAt > at)) throw bodyFault({ field: 'expiresAt', message: 'must lie ahead' })
       refuseLackedScopes(request, routes, body.scopes)
       const key: ApiKey = {
         id: randomUUIDv7(),

@@ -70,6 +70,7 @@ t.test('what can not be asked is refused with the field that is wrong', async (t
     ['from=yesterday', 'query.from'],
     ['from=2016-12-31T23:59:60Z', 'query.from'],
     ['cursor=zzz', 'query.cursor'],
+    [`cursor=${Buffer.from('[-8640000000000000,"",1]').toString('base64url')}`, 'query.cursor'],
     ['limit=0', 'query.limit'],
     ['who=me', 'query.who']
   ] as const) {

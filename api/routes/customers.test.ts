@@ -148,6 +148,16 @@ t.test('a currency changes until something is subscribed to, and then stays', as
   t.match(await call(`PATCH ${url}`, { locale: 'fr' }, { 'if-match': '*' }), { status: 200, body: { currency: 'EUR' } })
 })
 
+t.test('a customer is closed once its subscription is over, and not before', async (t) => {
+  const { body } = await call('POST /v1/customers', { ...SME, currency: 'EUR' })
+  const plan = await addPlan(service)
+  const subscription = await call('POST /v1/subscriptions', { customerId: body.id, planId: plan.id })
+  const close = () => call(`POST /v1/customers/${body.id}/close`)
+  t.match(await close(), { status: 409, body: { code: 'illegal-transition', detail: /cancel it first/ } })
+  await call(`POST /v1/subscriptions/${subscription.body.id}/cancel`, { when: 'now' })
+  t.match(await close(), { status: 200, body: { status: 'closed' } })
+})
+
 t.test('suspension and a new zone are in force with the limits as soon as they are answered', async (t) => {
   const { body } = await call('POST /v1/customers', SME)
   const url = `/v1/customers/${body.id}`

@@ -219,7 +219,7 @@ const STEPS = {
   },
   close: {
     summary: 'Close a customer',
-    description: 'For ever: its calls are denied. Nothing of it is deleted.',
+    description: 'For ever: its calls are denied. Nothing of it is deleted. Its subscription must be over.',
     status: 'closed',
     event: 'customer.closed'
   }
@@ -262,6 +262,12 @@ function stepRoute(api: Api, { customerStore, limitRefresh, now }: CustomerDepen
       const told = { ...changed(event, moved.next), before: tellCustomer(before) }
       const answer = { status: 200, headers, body: JSON.stringify(body) }
       const outcome = await customerStore.update(moved.next, changeOf(request, { ...told, answer }))
+      if (outcome === 'subscribed') {
+        throw new ProblemError(
+          'illegal-transition',
+          'The customer has a subscription that is not over: cancel it first.'
+        )
+      }
       if (outcome !== 'updated') throw lostRace(ifMatch)
       await refreshLimits(request, limitRefresh, moved.next.id)
       return reply.headers(headers).send(body)

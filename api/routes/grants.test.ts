@@ -164,6 +164,7 @@ t.test('what was not known, is closed, or is of another customer is refused', as
   t.match(await call('POST /v1/customers/nobody/grants', TOKENS), { status: 404, body: { code: 'unknown-customer' } })
   t.match(await call('GET /v1/customers/nobody/grants'), { status: 404, body: { code: 'unknown-customer' } })
   t.match(await call(`GET ${path}/${body.id}`), { status: 404, body: { code: 'unknown-grant' } })
+  t.match(await call(`GET ${path}/no%00text`), { status: 400, body: { code: 'validation-failed' } })
   t.match(await call(`POST ${path}/${body.id}/revoke`), { status: 404, body: { code: 'unknown-grant' } })
   const closed = await customerWith([], { status: 'closed' })
   t.match(await call(`POST ${closed.path}`, TOKENS), { status: 409, body: { code: 'customer-not-active' } })

@@ -1,13 +1,16 @@
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
-import type { FastifyBaseLogger } from 'fastify'
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import type { LimitStore } from '../../domain/api-ports.ts'
+import type { Change } from '../../domain/change.ts'
 import { RetryableError } from '../../domain/errors.ts'
+import type { JsonObject } from '../../domain/json.ts'
 import type { LimitRefresh } from '../../domain/tokens/effective/limit-refresh.ts'
 import type { CustomerLimits, Limit } from '../../domain/tokens/limit.ts'
 import { validateLimits } from '../../domain/tokens/validate-limits.ts'
 import { EVERY_ROLE, PLATFORM_ONLY } from '../access/access-rule.ts'
 import type { Api } from '../api-dependencies.ts'
+import { changeOf } from '../changes/change-of.ts'
 import { FAULTS_MAX, type FieldFault, ProblemError } from '../problem.ts'
 import { LIMITS_ANSWER_EXAMPLE, LimitsAnswer, LimitsBody } from '../schemas/limits.ts'
 import * as schemas from '../schemas/shared.ts'
@@ -16,6 +19,7 @@ import { unknownCustomer } from './quota.ts'
 interface LimitDependencies {
   readonly limitStore: LimitStore
   readonly limitRefresh: LimitRefresh
+  readonly now: () => number
 }
 
 /** A hundred limits with long lists of prices. */
@@ -50,7 +54,7 @@ export function limitRoutes(api: Api, dependencies: LimitDependencies): void {
   putRoute(api, dependencies)
 }
 
-function putRoute(api: Api, { limitStore, limitRefresh }: LimitDependencies): void {
+function putRoute(api: Api, { limitStore, limitRefresh, now }: LimitDependencies): void {
   api.put(
     '/v1/customers/:customerId/limits',
     {
@@ -85,18 +89,27 @@ function putRoute(api: Api, { limitStore, limitRefresh }: LimitDependencies): vo
         }
       }
     },
-    async ({ params: { customerId }, headers, body, log }, reply) => {
-      const limits = checked(customerId, body)
-      const expected = await expectedVersion(limitStore, customerId, headers['if-match'])
-      const stored = await limitStore.put(limits, expected)
+    async (request, reply) => {
+      const { customerId } = request.params
+      const limits = checked(customerId, request.body)
+      const expected = await expectedVersion(limitStore, customerId, request.headers['if-match'])
+      const stored = await limitStore.put(limits, expected, changeBy(request, limits, now()))
       if (stored === null) throw versionMismatch(customerId)
-      await putInForce(stored, limitRefresh, log)
+      await putInForce(stored, limitRefresh, request.log)
       return reply
         .code(stored.version === 1 ? 201 : 200)
         .header('etag', etagOf(stored))
         .send(told(stored))
     }
   )
+}
+
+/** What was there before stands in the record of the change before. */
+function changeBy(request: FastifyRequest, limits: Omit<CustomerLimits, 'version'>, at: number): Change {
+  const { customerId } = limits
+  const entity = { kind: 'limits', id: customerId }
+  const after: JsonObject = JSON.parse(JSON.stringify(limits))
+  return changeOf(request, { customerId, action: 'limits.put', entity, before: null, after, at })
 }
 
 /**
@@ -152,7 +165,8 @@ async function expectedVersion(
     if (stored === null) throw versionMismatch(customerId)
     return stored.version
   }
-  const version = /^"(?<version>0|[1-9]\d{0,14})"$/.exec(ifMatch.trim())?.groups?.version
+  // No version has ten digits, and Postgres compares none that is no integer of its own.
+  const version = /^"(?<version>0|[1-9]\d{0,8})"$/.exec(ifMatch.trim())?.groups?.version
   if (version === undefined) throw versionMismatch(customerId)
   return Number(version)
 }

@@ -78,6 +78,7 @@ t.test('a draft is told whole, with what was left out, and read back the same', 
   const read = await call(`GET /v1/plans/${body.id}`)
   t.strictSame([read.status, read.headers.etag, read.body], [200, '"1"', body])
   t.match(await call('GET /v1/plans/nobody'), { status: 404, body: { code: 'unknown-plan' } })
+  t.match(await call('GET /v1/plans/no%00text'), { status: 400, body: { code: 'validation-failed' } })
 })
 
 t.test('a plan with faults is refused, each fault with its field', async (t) => {

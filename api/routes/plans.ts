@@ -44,6 +44,7 @@ const PlanPath = Type.Object(
       description: 'Id of a version of a plan.',
       minLength: 1,
       maxLength: 128,
+      pattern: schemas.VISIBLE,
       examples: [PLAN_EXAMPLE.id]
     })
   },

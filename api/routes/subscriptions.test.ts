@@ -204,6 +204,12 @@ t.test('what can not be done is refused with its reason', async (t) => {
     ['POST /v1/subscriptions', { customerId, planId: 'none' }, { status: 404, body: { code: 'unknown-plan' } }],
     [
       'POST /v1/subscriptions',
+      { customerId, planId: 'no\0text' },
+      { status: 400, body: { code: 'validation-failed' } }
+    ],
+    ['POST /v1/subscriptions/no%00text/pause', undefined, { status: 400, body: { code: 'validation-failed' } }],
+    [
+      'POST /v1/subscriptions',
       { customerId: suspended, planId: basic.id },
       { status: 409, body: { code: 'customer-not-active' } }
     ],

@@ -36,6 +36,7 @@ const SubscriptionPath = Type.Object(
       description: 'Id of the subscription.',
       minLength: 1,
       maxLength: 128,
+      pattern: schemas.VISIBLE,
       examples: [subscriptions.SUBSCRIPTION_EXAMPLE.id]
     })
   },

@@ -2,9 +2,10 @@ import { randomUUIDv7 } from 'node:crypto'
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import type { FastifyRequest, FastifySchemaCompiler } from 'fastify'
 import Type, { type TSchema } from 'typebox'
+import type { AuditEraser } from '../../domain/audit/audit-store.ts'
 import { changeUser, inviteUser, moveUser, type UserStated, type UserStep } from '../../domain/customers/change-user.ts'
 import type { CustomerStore } from '../../domain/customers/customer-store.ts'
-import { USER_STATUSES, type User } from '../../domain/customers/user.ts'
+import { erasedEmail, USER_STATUSES, type User } from '../../domain/customers/user.ts'
 import { USER_ROLES } from '../../domain/customers/user-role.ts'
 import type { UserStore } from '../../domain/customers/user-store.ts'
 import { EMAIL_LENGTH_MAX } from '../../domain/customers/validate-customer.ts'
@@ -17,8 +18,10 @@ import { pageAsked, pageOf, pageQuery, tellPage } from '../schemas/pages.ts'
 import * as schemas from '../schemas/shared.ts'
 import { NewUserBody, tellUser, USER_EXAMPLE, UserPatchBody, UserTold } from '../schemas/users.ts'
 import { checkMatch, ETAG, etagOf, IfMatch, lostRace, requireMatch } from '../schemas/versions.ts'
+import { eraseWhole } from '../users/erase-user.ts'
 
 interface UserDependencies {
+  readonly auditEraser: AuditEraser
   readonly customerStore: Pick<CustomerStore, 'find'>
   readonly userStore: UserStore
   readonly now: () => number
@@ -26,12 +29,28 @@ interface UserDependencies {
 
 const READ: AccessRule = { scope: 'users:read', roles: ADMINS }
 const WRITE: AccessRule = { scope: 'users:write', roles: ADMINS }
+const ERASE: AccessRule = { scope: 'users:write', roles: ['owner'] }
 
 const CustomerPath = Type.Object({ customerId: schemas.CustomerId }, schemas.strict)
 const UserPath = Type.Object({ customerId: schemas.CustomerId, userId: schemas.UserId }, schemas.strict)
 const BODY_FAULTS = ['malformed-json', 'validation-failed', 'unsupported-media-type', 'access-denied'] as const
 const REPEATS = ['idempotency-in-flight', 'idempotency-key-reused'] as const
 const CHANGE_FAULTS = ['unknown-user', 'access-denied', 'last-owner', 'version-mismatch'] as const
+const ERASE_FAULTS = [
+  'unknown-customer',
+  'unknown-user',
+  'access-denied',
+  'version-mismatch',
+  'illegal-transition',
+  'conflicting-change'
+] as const
+const ERASED_EXAMPLE = {
+  ...USER_EXAMPLE,
+  email: erasedEmail(USER_EXAMPLE),
+  name: null,
+  status: 'disabled',
+  version: 3
+}
 
 /** `inviteUser` and `changeUser` check the body, in the handler, as a customer's is checked. */
 const validatorCompiler: FastifySchemaCompiler<TSchema> = (part) =>
@@ -44,6 +63,7 @@ export function userRoutes(api: Api, dependencies: UserDependencies): void {
   changeRoute(api, dependencies)
   stepRoute(api, dependencies, 'activate')
   stepRoute(api, dependencies, 'disable')
+  eraseRoute(api, dependencies)
 }
 
 function answerUser(description: string, example: object = USER_EXAMPLE) {
@@ -240,6 +260,36 @@ function stepRoute(api: Api, { userStore, now }: UserDependencies, step: UserSte
       const answer = { status: 200, headers, body: JSON.stringify(body) }
       done(await userStore.update(moved.next, changeOf(request, { ...told, answer })), moved.next, ifMatch)
       return reply.headers(headers).send(body)
+    }
+  )
+}
+
+function eraseRoute(api: Api, dependencies: UserDependencies): void {
+  api.post(
+    '/v1/customers/:customerId/users/:userId/erase',
+    {
+      config: { access: ERASE },
+      schema: {
+        operationId: 'eraseUser',
+        tags: ['users'],
+        summary: 'Erase a user',
+        description:
+          'Takes the address, the name and what else names the person out of the user and its audit records, for ever. Only of a user ' +
+          'that is disabled, who stays so. Again, it changes nothing. Tells others by `user.updated`.',
+        params: UserPath,
+        headers: IfMatch,
+        response: {
+          200: answerUser('The user as it stands now.', ERASED_EXAMPLE),
+          ...schemas.problems('validation-failed', ...REPEATS, ...ERASE_FAULTS)
+        }
+      }
+    },
+    async (request, reply) => {
+      const before = await getUser(dependencies.userStore, request)
+      checkMatch(request.headers['if-match'], before)
+      refuseOwners(request, [before])
+      const user = await eraseWhole(request, before, dependencies)
+      return reply.headers(etagOf(user)).send(tellUser(user))
     }
   )
 }

@@ -13,7 +13,7 @@ const Scopes = Type.Array(schemas.oneOf(SCOPES, 'What it opens.'), {
   maxItems: SCOPES.length,
   uniqueItems: true
 })
-const Name = Type.String({ description: 'For people: who uses it, and where.', minLength: 1, maxLength: 64 })
+const Name = schemas.visible('For people: who uses it, and where.', 64)
 const ExpiresAt = Type.String({ description: 'From then on it opens nothing.', format: 'date-time' })
 
 export const NewApiKeyBody = Type.Object(

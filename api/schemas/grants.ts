@@ -35,6 +35,7 @@ export const GrantId = Type.String({
   description: 'Id of the grant.',
   minLength: 1,
   maxLength: 128,
+  pattern: schemas.VISIBLE,
   examples: [GRANT_ID]
 })
 

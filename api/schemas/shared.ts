@@ -10,8 +10,8 @@ const TOKENS_MAX = Number.MAX_SAFE_INTEGER
 /** Refuses properties it doesn't name, as every object of the API does. */
 export const strict = { additionalProperties: false } as const
 
-/** As usage events have it: no control characters, no line or paragraph separators. */
-const VISIBLE = '^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]+$'
+/** As usage events have it: no control characters, no halves of surrogate pairs, no line or paragraph separators. */
+export const VISIBLE = '^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029\\ud800-\\udfff]+$'
 
 /** Text to look something up by. */
 export const visible = (description: string, lengthMax: number) =>

@@ -12,6 +12,7 @@ const PlanId = Type.String({
   description: 'Id of a published plan version.',
   minLength: 1,
   maxLength: 128,
+  pattern: schemas.VISIBLE,
   examples: [PLAN_ID]
 })
 const AMOUNT = 'in the minor unit of the currency, decimal digits'

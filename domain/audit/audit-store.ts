@@ -81,6 +81,7 @@ export interface AuditEraser {
   /**
    * Takes out of a customer's trail what names or finds one of its users: the values of records about the user, and the address
    * of what the user did. Digests stay, so that the trail still verifies. Answers how many records were touched; again, none.
+   * For what reached the trail after the user was erased: erasing one (`UserStore.erase`) does it by itself.
    */
   erasePersonal(customerId: string, userId: string, change: Change): Promise<number>
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { changeUser, inviteUser, moveUser, type NewUser } from './change-user.ts'
+import { changeUser, eraseUser, inviteUser, moveUser, type NewUser } from './change-user.ts'
 import { isOwner, type User } from './user.ts'
 
 const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
@@ -72,4 +72,23 @@ t.test('a user is let in from any other status, and disabled from any but disabl
     }),
     { seed }
   )
+})
+
+t.test('a disabled user is erased to a placeholder, and nothing makes a person of it again', async (t) => {
+  const user = { ...invited({ email: 'a@b', role: 'viewer', name: 'A' }), lastSeenAt: 1_500, version: 4 }
+  for (const status of ['invited', 'active'] as const)
+    t.match(eraseUser({ ...user, status }, 2_000), { refused: /disabled/ })
+  const erased: User = {
+    ...user,
+    status: 'disabled',
+    email: 'erased-u@erased.invalid',
+    name: null,
+    version: 5,
+    updatedAt: 2_000
+  }
+  t.same(eraseUser({ ...user, status: 'disabled' }, 2_000), { next: erased })
+  t.match(moveUser(erased, 'activate', 3_000), { refused: /erased/ })
+  t.match(changeUser(erased, { name: 'A' }, 3_000), { faults: [{ field: 'name' }] })
+  t.match(changeUser(erased, { role: 'admin' }, 3_000), { next: { role: 'admin', name: null } })
+  t.same(faultsOf({ email: 'Erased-U@Erased.Invalid', role: 'viewer' }), ['email'])
 })

@@ -1,7 +1,7 @@
 /** How a customer's user comes to be and what may become of it. Pure: whoever asks brings ids and the time, and stores what comes out. */
 import { type BodyFault, Place } from '../body-place.ts'
 import { isObject } from '../tokens/field-reader.ts'
-import type { User, UserStatus } from './user.ts'
+import { erasedEmail, isErasedEmail, type User, type UserStatus } from './user.ts'
 import { USER_ROLES, type UserRole } from './user-role.ts'
 import { checkEmail, NAME_LENGTH_MAX } from './validate-customer.ts'
 
@@ -24,6 +24,7 @@ export function inviteUser(
   const faults = faultsOf(fields, ['email', 'role', 'name'])
   if (faults.length > 0) return { faults }
   const { email, role, name = null } = fields
+  if (isErasedEmail(email)) return { faults: [{ field: 'email', message: 'is kept for users that were erased' }] }
   const times = { lastSeenAt: null, version: 1, createdAt: now, updatedAt: now }
   return { next: { id, customerId, email: email.toLowerCase(), name, role, status: 'invited', ...times } }
 }
@@ -33,6 +34,9 @@ export function changeUser(user: User, patch: UserPatch, now: number): UserState
   const fields: UserPatch = isObject(patch) ? { name: user.name, role: user.role, ...patch } : patch
   const faults = faultsOf(fields, ['role', 'name'])
   if (faults.length > 0) return { faults }
+  if (isErasedEmail(user.email) && fields.name !== null) {
+    return { faults: [{ field: 'name', message: 'must stay null: the user was erased' }] }
+  }
   return { next: { ...user, ...fields, version: user.version + 1, updatedAt: now } }
 }
 
@@ -44,11 +48,23 @@ const STEPS = {
 export type UserStep = keyof typeof STEPS
 
 export function moveUser(user: User, step: UserStep, now: number): UserMoved {
+  if (isErasedEmail(user.email)) return { refused: 'A user that was erased stays disabled: who comes back is invited.' }
   const from: readonly UserStatus[] = STEPS[step].from
   if (!from.includes(user.status)) {
     return { refused: `A user that is ${user.status} can not be moved by ${step}: it must be ${from.join(' or ')}.` }
   }
   return { next: { ...user, status: STEPS[step].to, version: user.version + 1, updatedAt: now } }
+}
+
+/**
+ * Takes out what names the person. Id, role, status and times stay: by the id the trail and the usage still say that all was done
+ * by one and the same user. There is no way back.
+ */
+export function eraseUser(user: User, now: number): UserMoved {
+  if (user.status !== 'disabled') {
+    return { refused: `A user that is ${user.status} can not be erased: it must be disabled.` }
+  }
+  return { next: { ...user, email: erasedEmail(user), name: null, version: user.version + 1, updatedAt: now } }
 }
 
 function faultsOf(fields: unknown, known: readonly string[]): readonly BodyFault[] {

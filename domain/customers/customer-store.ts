@@ -24,7 +24,10 @@ export interface CustomerStore {
   insert(customer: Customer, change: Change): Promise<'inserted' | 'external-id-taken'>
   /**
    * Over the version before `next`'s, and no other one. `currency-in-use`: a currency stays once there is a subscription, however
-   * soon it was made. A change of status or zone is due to be put in force with the customer's limits, also when nobody does it at once.
+   * soon it was made; `subscribed`: a customer whose subscription is not over is not closed. A change of status or zone is due to be put in force with the customer's limits, also when nobody does it at once.
    */
-  update(next: Customer, change: Change): Promise<'updated' | 'external-id-taken' | 'currency-in-use' | 'other-version'>
+  update(
+    next: Customer,
+    change: Change
+  ): Promise<'updated' | 'external-id-taken' | 'currency-in-use' | 'subscribed' | 'other-version'>
 }

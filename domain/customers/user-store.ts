@@ -33,4 +33,6 @@ export interface UserStore {
    * (`isOwner`), however many such changes are made at once.
    */
   update(next: User, change: Change): Promise<'updated' | 'last-owner' | 'other-version'>
+  /** As `update`, to what `eraseUser` made of it; the person's values leave the customer's trail in the same transaction. */
+  erase(next: User, change: Change): Promise<'erased' | 'other-version'>
 }

@@ -21,6 +21,19 @@ export interface User {
   readonly updatedAt: number
 }
 
+/** Nobody is invited to it and nothing reaches it: `.invalid` is no domain and never will be (RFC 2606). */
+const ERASED_DOMAIN = '@erased.invalid'
+
+/** What stands in the place of the address of a user that was erased: one of its own, as addresses are unique. */
+export function erasedEmail({ id }: Pick<User, 'id'>): string {
+  return `erased-${id}${ERASED_DOMAIN}`
+}
+
+/** Whether an address is kept for users that were erased. */
+export function isErasedEmail(email: string): boolean {
+  return email.toLowerCase().endsWith(ERASED_DOMAIN)
+}
+
 /** Whether a user keeps its customer from being without an owner: one who may still accept counts as well. */
 export function isOwner({ role, status }: Pick<User, 'role' | 'status'>): boolean {
   return role === 'owner' && status !== 'disabled'

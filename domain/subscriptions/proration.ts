@@ -40,13 +40,24 @@ export interface ChangePreview {
 
 /** The share of a fee for the days of [from, to). Throws a RangeError outside of the period, or for a negative fee. */
 export function prorate({ amountMinor, period, from, to, timeZone }: ProratedFee): bigint {
-  if (amountMinor < 0n) throw new RangeError(`a fee of ${amountMinor} is negative`)
-  if (!(period.start < period.end && period.start <= from && from <= to && to <= period.end))
-    throw new RangeError(`[${from}, ${to}) is no part of the period [${period.start}, ${period.end})`)
+  return sharesOf(period, timeZone)(amountMinor, { from, to })
+}
+
+/** As `prorate`, for many amounts of one period: the days up to an instant are counted once. */
+export function sharesOf(
+  period: Period,
+  timeZone: string
+): (amountMinor: bigint, part: Pick<ProratedFee, 'from' | 'to'>) => bigint {
+  if (!(period.start < period.end)) throw new RangeError(`[${period.start}, ${period.end}) is no period`)
   const daysBefore = dayCounter(period, timeZone)
   const days = daysBefore(period.end)
-  const due = (instant: number) => roundedQuotient(amountMinor * daysBefore(instant), days)
-  return due(to) - due(from)
+  return (amountMinor, { from, to }) => {
+    if (amountMinor < 0n) throw new RangeError(`a fee of ${amountMinor} is negative`)
+    if (!(period.start <= from && from <= to && to <= period.end))
+      throw new RangeError(`[${from}, ${to}) is no part of the period [${period.start}, ${period.end})`)
+    const due = (instant: number) => roundedQuotient(amountMinor * daysBefore(instant), days)
+    return due(to) - due(from)
+  }
 }
 
 /**
@@ -64,7 +75,12 @@ export function changePreview({ oldFeeMinor, newFeeMinor, period, at, timeZone }
 function dayCounter(period: Period, timeZone: string): (instant: number) => bigint {
   const first = localDay(period.start, timeZone)
   const daysSince = (instant: number) => BigInt(first.until(localDay(instant, timeZone), { largestUnit: 'day' }).days)
-  return (instant) => (instant === period.end ? daysSince(instant - 1) + 1n : daysSince(instant))
+  const counted = new Map<number, bigint>()
+  return (instant) => {
+    const days = counted.get(instant) ?? (instant === period.end ? daysSince(instant - 1) + 1n : daysSince(instant))
+    counted.set(instant, days)
+    return days
+  }
 }
 
 /** Of two numbers that aren't negative, half rounded up. */

@@ -10,7 +10,7 @@ import { freshTopic, silentLogger } from '../../test/topics.ts'
 import { KafkaDeadLetters } from '../dead-letter-producer.ts'
 import { KafkaLogReader } from '../kafkajs/log-reader.ts'
 
-const COMMAND = join(import.meta.dirname, '..', '..', 'stack', 'commands', 'dead-letters.ts')
+const COMMAND = join(import.meta.dirname, '..', '..', 'stack', 'commands', 'operations', 'dead-letters.ts')
 
 /** Four records of the usage topic: three with dead letters (one of them twice), three in the table of uncounted offsets. */
 async function prepareLetters(t: Test) {

@@ -1,20 +1,19 @@
-// The audit trail as people look things up in it, and the one thing that is ever taken out of it: what names a person.
+// The audit trail as people look things up in it, and the erasing of what came in about a person who was erased before.
 
-import { type DatabaseTransactionConnection, type FragmentSqlToken, sql } from 'slonik'
-import { Type } from 'typebox'
+import { type FragmentSqlToken, sql } from 'slonik'
 import type { AuditEraser, AuditFilter, AuditSearch, KeptRecord } from '../../domain/audit/audit-store.ts'
 import type { Change, Reach } from '../../domain/change.ts'
 import { ForeignCursorError, type Page } from '../../domain/page.ts'
 import type { EntityDatabase } from '../connect-slonik.ts'
 import { instant } from '../encoding/instant.ts'
 import { decodePageKey, encodePageKey } from '../encoding/page-key.ts'
-import { rowParser } from '../encoding/row-parser.ts'
 import { SEALED_ROW, toKeptRecord } from './audit-row.ts'
+import { erasePersonal } from './erase-personal.ts'
 
 /** Time in ms, trail, sequence. */
 const NEWEST = [0, '', 0] as const
-const ROLE = rowParser('settings', Type.Object({ role: Type.String() }))
-const ERASED = rowParser('audit_event', Type.Object({ id: Type.String() }))
+/** The first instant that RFC 3339 can spell; of much earlier ones Postgres has none. */
+const EARLIEST_MS = Date.parse('0000-01-01T00:00:00Z')
 
 export class PostgresAuditStore implements AuditSearch, AuditEraser {
   readonly #database: EntityDatabase
@@ -40,21 +39,7 @@ export class PostgresAuditStore implements AuditSearch, AuditEraser {
 
   async erasePersonal(customerId: string, userId: string, change: Change): Promise<number> {
     return this.#database.change(change, `erase user ${userId} of ${customerId} from the audit trail`, (transaction) =>
-      asEraser(transaction, async () => {
-        const isOfUser = sql.fragment`
-          case when digest = content #>> '{actor,address}' then actor_id = ${userId}
-               else entity_kind = 'user' and entity_id = ${userId} end`
-        const erased = await transaction.any(sql.type(ERASED)`
-          update audit_event
-             set personal = (select coalesce(jsonb_object_agg(digest, value), '{}')
-                               from jsonb_each(personal) as kept (digest, value)
-                              where not (${isOfUser}))
-           where customer_id = ${customerId}
-             and (actor_id = ${userId} or (entity_kind = 'user' and entity_id = ${userId}))
-             and exists (select from jsonb_object_keys(personal) as kept (digest) where ${isOfUser})
-          returning id`)
-        return erased.length
-      })
+      erasePersonal(transaction, customerId, userId)
     )
   }
 }
@@ -78,24 +63,10 @@ function conditionsOf(filter: AuditFilter): FragmentSqlToken[] {
 /** The first condition says nothing new: it is the one that an index by customer and time can begin at. */
 function before(cursor: string): FragmentSqlToken[] {
   const [at, customerId, sequence] = decodePageKey<readonly [number, string, number]>(cursor, NEWEST)
-  const isOurs = Number.isSafeInteger(sequence) && !Number.isNaN(new Date(at).getTime())
+  const isOurs = Number.isSafeInteger(sequence) && at >= EARLIEST_MS && !Number.isNaN(new Date(at).getTime())
   if (!isOurs) throw new ForeignCursorError(cursor)
   return [
     sql.fragment`occurred_at <= ${instant(at)}`,
     sql.fragment`(occurred_at, customer_id, sequence) < (${instant(at)}, ${customerId}, ${sequence})`
   ]
-}
-
-/** For one statement: the role may set the personal values of audit_event, and nothing else anywhere. */
-async function asEraser<T>(transaction: DatabaseTransactionConnection, work: () => Promise<T>): Promise<T> {
-  const { role } = await transaction.one(sql.type(ROLE)`select current_user::text as role`)
-  await takeRole(transaction, 'tokenmeter_eraser')
-  const result = await work()
-  await takeRole(transaction, role)
-  return result
-}
-
-/** Until the transaction ends. */
-async function takeRole(transaction: DatabaseTransactionConnection, role: string): Promise<void> {
-  await transaction.one(sql.type(ROLE)`select set_config('role', ${role}, true) as role`)
 }

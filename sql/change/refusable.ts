@@ -4,14 +4,14 @@
 import { UniqueIntegrityConstraintViolationError } from 'slonik'
 
 /** `throw refuse(outcome)` inside of `work` rolls back what it began and answers `outcome`. */
-export async function refusable<Outcome extends string>(
+export async function refusable<Outcome>(
   work: (refuse: (outcome: Outcome) => Error) => Promise<Outcome>
 ): Promise<Outcome> {
   const refusal = new Refusal<Outcome>()
   try {
     return await work((outcome) => refusal.of(outcome))
   } catch (error) {
-    if (error === refusal && refusal.outcome !== null) return refusal.outcome
+    if (error === refusal && refusal.refused !== null) return refusal.refused.outcome
     throw error
   }
 }
@@ -22,11 +22,11 @@ export function isTaken(error: unknown, constraint: string): boolean {
 }
 
 class Refusal<Outcome> extends Error {
-  outcome: Outcome | null = null
+  refused: { readonly outcome: Outcome } | null = null
 
   of(outcome: Outcome): this {
-    this.outcome = outcome
-    this.message = `refused: ${outcome}`
+    this.refused = { outcome }
+    this.message = `refused: ${String(outcome)}`
     return this
   }
 }

@@ -62,7 +62,8 @@ export async function appendRecords(
     update audit_chain set sequence = ${head.sequence}, hash = ${head.hash} where customer_id = ${customerId}`)
 }
 
-async function holdHead(transaction: DatabaseTransactionConnection, customerId: string): Promise<ChainHead> {
+/** Until the transaction ends: nobody else appends to the trail. */
+export async function holdHead(transaction: DatabaseTransactionConnection, customerId: string): Promise<ChainHead> {
   await transaction.query(sql.type(NO_ROWS)`
     insert into audit_chain (customer_id, sequence, hash) values (${customerId}, ${CHAIN_START.sequence}, ${CHAIN_START.hash})
     on conflict (customer_id) do nothing`)

@@ -1,10 +1,11 @@
 import { randomUUIDv7 } from 'node:crypto'
 import t from 'tap'
 import { type Change, PLATFORM, type Reach, RepeatedRequest } from '../../domain/change.ts'
-import { changeCustomer, type NewCustomer, newCustomer } from '../../domain/customers/change-customer.ts'
+import { changeCustomer, moveCustomer, type NewCustomer, newCustomer } from '../../domain/customers/change-customer.ts'
 import type { Customer } from '../../domain/customers/customer.ts'
 import type { CustomerFilter } from '../../domain/customers/customer-store.ts'
 import { ForeignCursorError } from '../../domain/page.ts'
+import { waitUntil } from '../../stack/machine/wait-until.ts'
 import { freshDatabase } from '../../test/services.ts'
 import { Database } from '../connect.ts'
 import { EntityDatabase } from '../connect-slonik.ts'
@@ -184,6 +185,47 @@ t.test('within the reach of one customer there is no other, to see or to change'
   await t.rejects(store.update(nextOf(own, { locale: 'fr' }), changeBy(foreign.id, reach)), /row-level security/)
   t.strictSame(await store.find(PLATFORM, own.id), own, 'a change whose record lies out of reach is not made')
 })
+
+t.test(
+  'a customer is suspended while a grant is given to it, and neither waits for the other in a circle',
+  async (t) => {
+    const platform = new Database({ databaseUrl, applicationName: 'customers-test', role: 'tokenmeter_platform' })
+    // Only who signed in is told what its sessions wait for.
+    const login = new Database({ databaseUrl, applicationName: 'customers-test', role: 'login' })
+    t.teardown(() => Promise.all([platform.close(), login.close()]))
+    const customer = customerOf()
+    await store.insert(customer, changeBy(customer.id))
+    const values = [customer.id]
+    await platform.query('begin limits', {
+      text: `insert into customer_limits (customer_id, time_zone, version) values ($1, 'UTC', 1)`,
+      values
+    })
+    const [marked, maySettle] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const given = platform.transaction('lock as a grant does', 'read committed', async (run) => {
+      await run({ text: 'update customer_limits set version = version + 1 where customer_id = $1', values })
+      marked.resolve()
+      await maySettle.promise
+      await run({ text: 'select from customer where id = $1 for key share', values })
+    })
+    await marked.promise
+    const moved = moveCustomer(customer, 'suspend', NOW + 1)
+    if ('refused' in moved) throw new Error(moved.refused)
+    const suspended = store.update(moved.next, changeBy(customer.id))
+    await waitUntil(
+      async () => {
+        const [row] = await login.query<{ waiting: boolean }>('look for who waits', {
+          text: `select exists (select from pg_stat_activity
+                 where datname = current_database() and wait_event_type = 'Lock') as waiting`
+        })
+        return row?.waiting === true
+      },
+      { what: 'the suspension to wait for the limits', timeoutMs: 10_000 }
+    )
+    maySettle.resolve()
+    await given
+    t.equal(await suspended, 'updated')
+  }
+)
 
 t.test('the application’s role sees no row while no customer is named', async (t) => {
   const login = new Database({ databaseUrl, applicationName: 'customers-test', role: 'login' })

@@ -87,6 +87,7 @@ export class PostgresCustomerStore implements CustomerStore {
           if (before.currency !== next.currency && (await hasSubscriptions(transaction, next.id))) {
             throw refuse('currency-in-use')
           }
+          if (next.status === 'closed' && (await isSubscribed(transaction, next.id))) throw refuse('subscribed')
           try {
             await writeCustomer(transaction, next)
           } catch (error) {
@@ -103,19 +104,29 @@ export class PostgresCustomerStore implements CustomerStore {
   }
 }
 
-/** The version before, held until the end: also against whoever subscribes meanwhile, since that refers to the customer. */
+/**
+ * The version before, held until the end: also against whoever subscribes meanwhile, since that takes the customer's lock. Whoever
+ * only refers to the customer, as a grant does with the customer's limits in hand, need not wait: each would wait for the other.
+ */
 function holdCustomer(
   transaction: DatabaseTransactionConnection,
   { id, version }: Customer
 ): Promise<Row<typeof CUSTOMER_HELD> | null> {
   return transaction.maybeOne(sql.type(CUSTOMER_HELD)`
-    select status, currency, time_zone from customer where id = ${id} and version = ${version - 1} for update`)
+    select status, currency, time_zone from customer where id = ${id} and version = ${version - 1} for no key update`)
 }
 
 async function hasSubscriptions(transaction: DatabaseTransactionConnection, customerId: string): Promise<boolean> {
   return (
     (await transaction.maybeOne(sql.type(SUBSCRIBED)`
       select id from subscription where customer_id = ${customerId} limit 1`)) !== null
+  )
+}
+
+async function isSubscribed(transaction: DatabaseTransactionConnection, customerId: string): Promise<boolean> {
+  return (
+    (await transaction.maybeOne(sql.type(SUBSCRIBED)`
+      select id from subscription where customer_id = ${customerId} and status not in ('canceled', 'ended')`)) !== null
   )
 }
 

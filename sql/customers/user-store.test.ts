@@ -2,11 +2,12 @@ import { randomUUIDv7 } from 'node:crypto'
 import t from 'tap'
 import { type Change, PLATFORM, type Reach } from '../../domain/change.ts'
 import { newCustomer } from '../../domain/customers/change-customer.ts'
-import { inviteUser } from '../../domain/customers/change-user.ts'
+import { eraseUser, inviteUser } from '../../domain/customers/change-user.ts'
 import type { User } from '../../domain/customers/user.ts'
 import type { UserRole } from '../../domain/customers/user-role.ts'
 import type { UserFilter } from '../../domain/customers/user-store.ts'
 import { freshDatabase } from '../../test/services.ts'
+import { PostgresAuditStore } from '../change/audit-store.ts'
 import { Database } from '../connect.ts'
 import { EntityDatabase } from '../connect-slonik.ts'
 import { PostgresCustomerStore } from './customer-store.ts'
@@ -108,6 +109,32 @@ t.test('whoever is no owner may leave though there is none', async (t) => {
   const owner = await invite(customerId, 'o@b.example', 'owner')
   t.equal(await update(owner, { role: 'billing' }), 'last-owner')
   t.equal(await update(owner, { name: 'Still here' }), 'updated')
+})
+
+t.test('a user and its trail are erased together or not at all', async (t) => {
+  const customerId = await freshCustomer()
+  const user = await invite(customerId, 'gone@b.example')
+  const [told] = changeBy(customerId).audit
+  if (told === undefined) throw new Error('a change without a record')
+  const record = { ...told, entity: { kind: 'user', id: user.id }, after: { email: user.email, role: user.role } }
+  const disabled: User = { ...user, status: 'disabled', version: 2 }
+  t.equal(await store.update(disabled, { ...changeBy(customerId), audit: [record] }), 'updated')
+  const erased = eraseUser(disabled, NOW + 1)
+  if ('refused' in erased) throw new Error(erased.refused)
+  const { next } = erased
+  const page = { entityKind: 'user', entityId: user.id, actorId: null, action: null, from: null, to: null }
+  const after = async () => {
+    const found = await new PostgresAuditStore(entities).list(PLATFORM, { ...page, customerId, limit: 9, cursor: '' })
+    return found.rows.map((row) => row.after)
+  }
+  t.equal(await store.erase({ ...next, version: 4 }, changeBy(customerId)), 'other-version')
+  const taken = { ...changeBy(customerId), audit: [record] }
+  await t.rejects(store.erase(next, taken), /unique integrity/, 'fails as its record is written')
+  t.strictSame(await store.find(PLATFORM, user), disabled)
+  t.strictSame(await after(), [record.after])
+  t.equal(await store.erase(next, changeBy(customerId)), 'erased')
+  t.strictSame(await store.find(PLATFORM, user), next)
+  t.strictSame(await after(), [{ ...record.after, email: null }])
 })
 
 t.test('who was seen is noted at once for many, never backwards, and raises no version', async (t) => {

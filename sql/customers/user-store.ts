@@ -6,6 +6,7 @@ import type { Change, Reach } from '../../domain/change.ts'
 import { isOwner, type User } from '../../domain/customers/user.ts'
 import type { UserFilter, UserKey, UserStore } from '../../domain/customers/user-store.ts'
 import type { Page } from '../../domain/page.ts'
+import { erasePersonal } from '../change/erase-personal.ts'
 import { isTaken, refusable } from '../change/refusable.ts'
 import type { EntityDatabase } from '../connect-slonik.ts'
 import { instant, instantOrNull } from '../encoding/instant.ts'
@@ -72,17 +73,33 @@ export class PostgresUserStore implements UserStore {
     return refusable((refuse) =>
       this.#database.change(change, `update the user ${next.id} to version ${next.version}`, async (transaction) => {
         if (!isOwner(next) && (await isLastOwner(transaction, next))) throw refuse('last-owner')
-        const updated = await transaction.maybeOne(sql.type(WRITTEN)`
-          update customer_user
-             set email = ${next.email}, name = ${next.name}, role = ${next.role}, status = ${next.status},
-                 version = ${next.version}, updated_at = ${instant(next.updatedAt)}
-           where id = ${next.id} and customer_id = ${next.customerId} and version = ${next.version - 1}
-          returning id`)
-        if (updated === null) throw refuse('other-version')
+        if (!(await replace(transaction, next))) throw refuse('other-version')
         return 'updated' as const
       })
     )
   }
+
+  /** The row before the trail, as in every change: who changes the user at this moment has committed, or finds another version. */
+  async erase(next: User, change: Change): Promise<'erased' | 'other-version'> {
+    return refusable((refuse) =>
+      this.#database.change(change, `erase the user ${next.id} of ${next.customerId}`, async (transaction) => {
+        if (!(await replace(transaction, next))) throw refuse('other-version')
+        await erasePersonal(transaction, next.customerId, next.id)
+        return 'erased' as const
+      })
+    )
+  }
+}
+
+/** False: another version stands there. */
+async function replace(transaction: DatabaseTransactionConnection, next: User): Promise<boolean> {
+  const updated = await transaction.maybeOne(sql.type(WRITTEN)`
+    update customer_user
+       set email = ${next.email}, name = ${next.name}, role = ${next.role}, status = ${next.status},
+           version = ${next.version}, updated_at = ${instant(next.updatedAt)}
+     where id = ${next.id} and customer_id = ${next.customerId} and version = ${next.version - 1}
+    returning id`)
+  return updated !== null
 }
 
 /**

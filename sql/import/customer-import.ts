@@ -182,7 +182,7 @@ async function translated<T>(what: string, work: () => Promise<T>): Promise<T> {
     return await work()
   } catch (error) {
     if (!(error instanceof DatabaseError) || error.code !== UNIQUE_VIOLATION) throw error
-    throw new RetryableError('postgres-conflict', `could not ${what}: ${error.detail ?? error.message}`, {
+    throw new RetryableError('postgres-conflict', `could not ${what}: ${error.message}`, {
       cause: error
     })
   }

@@ -16,9 +16,13 @@ begin
     exception when duplicate_object or unique_violation then
       raise notice 'role % is there already', wanted;
     end;
-    if not pg_has_role(current_user, wanted, 'member') then
+    begin
+      -- Since PostgreSQL 16 whoever makes a role is its member and may yet not take it.
+      execute format('set local role %I', wanted);
+      set local role none;
+    exception when insufficient_privilege then
       execute format('grant %I to current_user', wanted);
-    end if;
+    end;
   end loop;
 end
 $$;

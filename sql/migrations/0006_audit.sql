@@ -30,9 +30,10 @@ $$;
 
 do $$
 begin
-  if not pg_has_role(current_user, 'tokenmeter_eraser', 'member') then
-    grant tokenmeter_eraser to current_user;
-  end if;
+  set local role tokenmeter_eraser;
+  set local role none;
+exception when insufficient_privilege then
+  grant tokenmeter_eraser to current_user;
 end
 $$;
 

@@ -62,11 +62,12 @@ export class PostgresEffectiveLimits implements EffectiveLimits {
     this.#database = database
   }
 
-  async reckon(customerId: string, now: number): ReturnType<EffectiveLimits['reckon']> {
+  async reckon(customerId: string, clock: () => number): ReturnType<EffectiveLimits['reckon']> {
     return this.#database.transaction(PLATFORM, `compose the limits of ${customerId}`, async (transaction) => {
       const kept = await transaction.maybeOne(sql.type(KEPT)`
         select ${KEPT_COLUMNS} from customer_limits where customer_id = ${customerId} for update`)
       if (kept === null) return null
+      const now = clock()
       const sources = await loadSources(transaction, customerId, kept)
       const { timeZone } = sources
       const composed = composeLimits(await withUsage(transaction, sources, now), now)

@@ -164,7 +164,6 @@ async function closePeriod(
     returning subscription_id`)
 }
 
-/** In the place of the open period when that begins at the same time: a trial that ended on its first day has none. */
 /** What was judged before may have changed since: the customer stays as it is until the subscription is there. */
 async function holdFitting(transaction: DatabaseTransactionConnection, next: Subscription): Promise<boolean> {
   const fitting = await transaction.maybeOne(sql.type(WRITTEN)`
@@ -174,6 +173,7 @@ async function holdFitting(transaction: DatabaseTransactionConnection, next: Sub
   return fitting !== null
 }
 
+/** In the place of the open period when that begins at the same time: a trial that ended on its first day has none. */
 async function openPeriod(
   transaction: DatabaseTransactionConnection,
   { id, customerId }: Subscription,

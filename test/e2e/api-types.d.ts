@@ -164,7 +164,7 @@ export interface paths {
         put?: never;
         /**
          * Close a customer
-         * @description For ever: its calls are denied. Nothing of it is deleted.
+         * @description For ever: its calls are denied. Nothing of it is deleted. Its subscription must be over.
          */
         post: operations["closeCustomer"];
         delete?: never;
@@ -249,6 +249,26 @@ export interface paths {
          * @description Who may do nothing from now on; also takes an invitation back. Never the last owner.
          */
         post: operations["disableUser"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/customers/{customerId}/users/{userId}/erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erase a user
+         * @description Takes the address, the name and what else names the person out of the user and its audit records, for ever. Only of a user that is disabled, who stays so. Again, it changes nothing. Tells others by `user.updated`.
+         */
+        post: operations["eraseUser"];
         delete?: never;
         options?: never;
         head?: never;
@@ -794,6 +814,108 @@ export interface paths {
         get: operations["listAuditEvents"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhook-endpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Webhook endpoints, without their secrets */
+        get: operations["listWebhookEndpoints"];
+        put?: never;
+        /**
+         * Have events posted to an address
+         * @description The secret is told in this answer and never again. Events from now on are posted, signed as Standard Webhooks says, at least once and in no promised order; 16 endpoints a customer at most.
+         */
+        post: operations["createWebhookEndpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhook-endpoints/{webhookEndpointId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A webhook endpoint, without its secret */
+        get: operations["getWebhookEndpoint"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change a webhook endpoint
+         * @description Needs If-Match. What waits goes to the new URL. Disabling gives up what waits; each can be asked for again.
+         */
+        patch: operations["changeWebhookEndpoint"];
+        trace?: never;
+    };
+    "/v1/webhook-endpoints/{webhookEndpointId}/rotate-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replace an endpoint's secret
+         * @description For `overlapSeconds` each delivery has two signatures, so that the receiver can change over. A second rotation within that time ends the oldest of the three.
+         */
+        post: operations["rotateWebhookSecret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhook-endpoints/{webhookEndpointId}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What became of the events of an endpoint
+         * @description The newest first. A delivery is kept for 30 days after it ended.
+         */
+        get: operations["listWebhookDeliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhook-endpoints/{webhookEndpointId}/deliveries/{eventId}/redeliver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post an event again
+         * @description At once, whatever became of it before, with the same `webhook-id` and body, to the URL that the endpoint has now.
+         */
+        post: operations["redeliverWebhook"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2022,6 +2144,148 @@ export interface components {
                 id: string;
             } | null;
         };
+        NewWebhookEndpoint: {
+            /**
+             * @description Whose events are posted. Left out: the caller's own customer's; the platform names one.
+             * @example clinic-42
+             */
+            customerId?: string;
+            /** @description Where events are posted to: https, a public address, no credentials in it. Redirects are not followed. */
+            url: string;
+            /** @description For people: what listens there. */
+            description?: string;
+            /** @description What is posted; empty: every event, those of later versions included. */
+            eventTypes?: ("customer.created" | "customer.updated" | "customer.suspended" | "customer.reactivated" | "customer.closed" | "user.invited" | "user.updated" | "user.disabled" | "subscription.created" | "subscription.activated" | "subscription.changed" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.renewed" | "quota.threshold_reached" | "quota.exhausted")[];
+        };
+        WebhookEndpointMade: {
+            /**
+             * @description Id of the endpoint.
+             * @example 0198c0de-0000-7000-8000-000000000061
+             */
+            id: string;
+            /** @description Whose events are posted. */
+            customerId: string;
+            /** @description Where events are posted to: https, a public address, no credentials in it. Redirects are not followed. */
+            url: string;
+            /** @description For people: what listens there. */
+            description: string | null;
+            /** @description What is posted; empty: every event. */
+            eventTypes: string[];
+            /**
+             * @description `disabled`: nothing is posted, and what happens meanwhile is not posted later. An endpoint that answers 410 is disabled.
+             * @enum {string}
+             */
+            status: "active" | "disabled";
+            /** @description Raised by one with each change; the ETag is this number in quotes. */
+            version: number;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            createdAt: string;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            updatedAt: string;
+            /** @description What deliveries are signed with (Standard Webhooks), told this once. Null in the answer to a repeat of the request (`idempotent-replayed`): who lost the first answer rotates the secret. */
+            secret: string | null;
+        };
+        WebhookEndpoint: {
+            /**
+             * @description Id of the endpoint.
+             * @example 0198c0de-0000-7000-8000-000000000061
+             */
+            id: string;
+            /** @description Whose events are posted. */
+            customerId: string;
+            /** @description Where events are posted to: https, a public address, no credentials in it. Redirects are not followed. */
+            url: string;
+            /** @description For people: what listens there. */
+            description: string | null;
+            /** @description What is posted; empty: every event. */
+            eventTypes: string[];
+            /**
+             * @description `disabled`: nothing is posted, and what happens meanwhile is not posted later. An endpoint that answers 410 is disabled.
+             * @enum {string}
+             */
+            status: "active" | "disabled";
+            /** @description Raised by one with each change; the ETag is this number in quotes. */
+            version: number;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            createdAt: string;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            updatedAt: string;
+        };
+        WebhookEndpointPatch: {
+            /** @description Where events are posted to: https, a public address, no credentials in it. Redirects are not followed. */
+            url?: string;
+            /** @description For people: what listens there. Null takes it away. */
+            description?: string | null;
+            /** @description What is posted; empty: every event, those of later versions included. */
+            eventTypes?: ("customer.created" | "customer.updated" | "customer.suspended" | "customer.reactivated" | "customer.closed" | "user.invited" | "user.updated" | "user.disabled" | "subscription.created" | "subscription.activated" | "subscription.changed" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.renewed" | "quota.threshold_reached" | "quota.exhausted")[];
+            /**
+             * @description `disabled`: nothing is posted, and what happens meanwhile is not posted later. An endpoint that answers 410 is disabled.
+             * @enum {string}
+             */
+            status?: "active" | "disabled";
+        };
+        WebhookSecretRotation: {
+            /**
+             * @description How long the old secret signs beside the new one.
+             * @default 86400
+             */
+            overlapSeconds: number;
+        };
+        WebhookDelivery: {
+            /**
+             * @description Id of the event, which the receiver sees as `webhook-id`.
+             * @example 0198c0de-4a10-7000-8000-0000000000e1
+             */
+            eventId: string;
+            /** @description Type of the event. */
+            type: string;
+            /**
+             * @description `pending`: it is tried, now or later. `delivered`: answered by a 2xx. `failed`: given up.
+             * @enum {string}
+             */
+            status: "pending" | "delivered" | "failed";
+            /** @description Attempts so far, one that is running included. */
+            attempts: number;
+            /**
+             * Format: date-time
+             * @description When it is tried at the earliest; null when it has ended.
+             */
+            nextAttemptAt: string | null;
+            /** @description HTTP status of the last attempt; null: none was answered. */
+            lastStatus: number | null;
+            /**
+             * @description Why the last attempt failed; null when it did not.
+             * @enum {string|null}
+             */
+            lastError: "status-not-2xx" | "gone" | "timed-out" | "address-refused" | "host-unknown" | "connection-failed" | "certificate-refused" | "endpoint-disabled" | null;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            createdAt: string;
+            /**
+             * Format: date-time
+             * @description When it was delivered or given up.
+             */
+            endedAt: string | null;
+        };
         NewApiKey: {
             /**
              * @description Whose key it is. Left out: the caller's own customer's; by a credential of the platform, the platform's.
@@ -2446,8 +2710,8 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `plan-not-available`: The customer can not have this plan. `customer-not-active`: The customer is suspended or closed. `subscription-exists`: The customer has a subscription. `idempotency-in-flight`: The first request with this Idempotency-Key has not ended. */
-        "409-plan-not-available-customer-not-active-subscription-exists-idempotency-in-flight": {
+        /** @description `plan-not-available`: The customer can not have this plan. `customer-not-active`: The customer is suspended or closed. `subscription-exists`: The customer has a subscription. `conflicting-change`: Another change came first. `idempotency-in-flight`: The first request with this Idempotency-Key has not ended. */
+        "409-plan-not-available-customer-not-active-subscription-exists-conflicting-change-idempotency-in-flight": {
             headers: {
                 [name: string]: unknown;
             };
@@ -2591,6 +2855,51 @@ export interface components {
         };
         /** @description `unknown-usage-event`: The usage event is not known. */
         "404-unknown-usage-event": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `idempotency-in-flight`: The first request with this Idempotency-Key has not ended. `too-many-webhook-endpoints`: The customer has as many webhook endpoints as it may. */
+        "409-idempotency-in-flight-too-many-webhook-endpoints": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `unknown-webhook-endpoint`: The webhook endpoint is not known. */
+        "404-unknown-webhook-endpoint": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `idempotency-in-flight`: The first request with this Idempotency-Key has not ended. `conflicting-change`: Another change came first. */
+        "409-idempotency-in-flight-conflicting-change": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `unknown-webhook-endpoint`: The webhook endpoint is not known. `unknown-webhook-delivery`: The webhook delivery is not known. */
+        "404-unknown-webhook-endpoint-unknown-webhook-delivery": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `idempotency-in-flight`: The first request with this Idempotency-Key has not ended. `illegal-transition`: The state does not allow this. */
+        "409-idempotency-in-flight-illegal-transition": {
             headers: {
                 [name: string]: unknown;
             };
@@ -3744,6 +4053,74 @@ export interface operations {
             503: components["responses"]["503-overloaded-timed-out"];
         };
     };
+    eraseUser: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag that was read, or `*` for any version.
+                 * @example "3"
+                 */
+                "if-match"?: string;
+                /**
+                 * @description Chosen by the client for one request: its repeat changes nothing and gets the first answer, with `idempotent-replayed: true`.
+                 * @example b6a7d1c2-subscribe
+                 */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /**
+                 * @description Id of the customer whose tokens are counted.
+                 * @example clinic-42
+                 */
+                customerId: string;
+                /**
+                 * @description Id of a user of the customer.
+                 * @example dr-amina
+                 */
+                userId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The user as it stands now. */
+            200: {
+                headers: {
+                    /** @description The version in quotes, for If-Match. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000003",
+                     *       "customerId": "0198c0de-0000-7000-8000-000000000002",
+                     *       "email": "erased-0198c0de-0000-7000-8000-000000000003@erased.invalid",
+                     *       "name": null,
+                     *       "role": "owner",
+                     *       "status": "disabled",
+                     *       "lastSeenAt": null,
+                     *       "version": 3,
+                     *       "createdAt": "2026-03-12T09:30:00.000Z",
+                     *       "updatedAt": "2026-03-12T09:30:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-customer-unknown-user"];
+            409: components["responses"]["409-idempotency-in-flight-illegal-transition-conflicting-change"];
+            412: components["responses"]["412-version-mismatch"];
+            422: components["responses"]["422-idempotency-key-reused"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-overloaded-timed-out"];
+        };
+    };
     listPlans: {
         parameters: {
             query?: {
@@ -4544,7 +4921,7 @@ export interface operations {
             401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
             403: components["responses"]["403-access-denied"];
             404: components["responses"]["404-unknown-plan-unknown-customer"];
-            409: components["responses"]["409-plan-not-available-customer-not-active-subscription-exists-idempotency-in-flight"];
+            409: components["responses"]["409-plan-not-available-customer-not-active-subscription-exists-conflicting-change-idempotency-in-flight"];
             415: components["responses"]["415-unsupported-media-type"];
             422: components["responses"]["422-idempotency-key-reused"];
             429: components["responses"]["429-rate-limited"];
@@ -6445,6 +6822,468 @@ export interface operations {
             401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
             403: components["responses"]["403-access-denied"];
             404: components["responses"]["404-unknown-customer"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-overloaded-timed-out"];
+        };
+    };
+    listWebhookEndpoints: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Id of the customer whose tokens are counted.
+                 * @example clinic-42
+                 */
+                customerId?: string;
+                /**
+                 * @description The most entries of a page.
+                 * @example 50
+                 */
+                limit?: number;
+                /** @description `nextCursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of endpoints. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "0198c0de-0000-7000-8000-000000000061",
+                     *           "customerId": "clinic-42",
+                     *           "url": "https://hooks.clinic.example/tokenmeter",
+                     *           "description": null,
+                     *           "eventTypes": [
+                     *             "quota.threshold_reached",
+                     *             "quota.exhausted"
+                     *           ],
+                     *           "status": "active",
+                     *           "version": 1,
+                     *           "createdAt": "2026-03-12T09:30:00.000Z",
+                     *           "updatedAt": "2026-03-12T09:30:00.000Z"
+                     *         }
+                     *       ],
+                     *       "nextCursor": null,
+                     *       "hasMore": false
+                     *     }
+                     */
+                    "application/json": {
+                        /** @description In the order of their creation, unless the route says another. */
+                        data: components["schemas"]["WebhookEndpoint"][];
+                        /** @description `cursor` of the next page; null after the last one. */
+                        nextCursor: string | null;
+                        /** @description Whether there is a next page. */
+                        hasMore: boolean;
+                    };
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-customer"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-overloaded-timed-out"];
+        };
+    };
+    createWebhookEndpoint: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Chosen by the client for one request: its repeat changes nothing and gets the first answer, with `idempotent-replayed: true`.
+                 * @example b6a7d1c2-subscribe
+                 */
+                "idempotency-key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "customerId": "clinic-42",
+                 *       "url": "https://hooks.clinic.example/tokenmeter",
+                 *       "eventTypes": [
+                 *         "quota.threshold_reached",
+                 *         "quota.exhausted"
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewWebhookEndpoint"];
+            };
+        };
+        responses: {
+            /** @description The endpoint. */
+            201: {
+                headers: {
+                    /** @description The version in quotes, for If-Match. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000061",
+                     *       "customerId": "clinic-42",
+                     *       "url": "https://hooks.clinic.example/tokenmeter",
+                     *       "description": null,
+                     *       "eventTypes": [
+                     *         "quota.threshold_reached",
+                     *         "quota.exhausted"
+                     *       ],
+                     *       "status": "active",
+                     *       "version": 1,
+                     *       "createdAt": "2026-03-12T09:30:00.000Z",
+                     *       "updatedAt": "2026-03-12T09:30:00.000Z",
+                     *       "secret": "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookEndpointMade"];
+                };
+            };
+            400: components["responses"]["400-malformed-json-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-customer"];
+            409: components["responses"]["409-idempotency-in-flight-too-many-webhook-endpoints"];
+            415: components["responses"]["415-unsupported-media-type"];
+            422: components["responses"]["422-idempotency-key-reused"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-overloaded-timed-out"];
+        };
+    };
+    getWebhookEndpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the endpoint.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                webhookEndpointId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The endpoint. */
+            200: {
+                headers: {
+                    /** @description The version in quotes, for If-Match. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000061",
+                     *       "customerId": "clinic-42",
+                     *       "url": "https://hooks.clinic.example/tokenmeter",
+                     *       "description": null,
+                     *       "eventTypes": [
+                     *         "quota.threshold_reached",
+                     *         "quota.exhausted"
+                     *       ],
+                     *       "status": "active",
+                     *       "version": 1,
+                     *       "createdAt": "2026-03-12T09:30:00.000Z",
+                     *       "updatedAt": "2026-03-12T09:30:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookEndpoint"];
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-webhook-endpoint"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-overloaded-timed-out"];
+        };
+    };
+    changeWebhookEndpoint: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag that was read, or `*` for any version.
+                 * @example "3"
+                 */
+                "if-match"?: string;
+            };
+            path: {
+                /**
+                 * @description Id of the endpoint.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                webhookEndpointId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "status": "disabled"
+                 *     }
+                 */
+                "application/json": components["schemas"]["WebhookEndpointPatch"];
+            };
+        };
+        responses: {
+            /** @description The endpoint as it stands now. */
+            200: {
+                headers: {
+                    /** @description The version in quotes, for If-Match. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000061",
+                     *       "customerId": "clinic-42",
+                     *       "url": "https://hooks.clinic.example/tokenmeter",
+                     *       "description": null,
+                     *       "eventTypes": [
+                     *         "quota.threshold_reached",
+                     *         "quota.exhausted"
+                     *       ],
+                     *       "status": "disabled",
+                     *       "version": 2,
+                     *       "createdAt": "2026-03-12T09:30:00.000Z",
+                     *       "updatedAt": "2026-03-12T09:30:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookEndpoint"];
+                };
+            };
+            400: components["responses"]["400-malformed-json-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-webhook-endpoint"];
+            412: components["responses"]["412-version-mismatch"];
+            415: components["responses"]["415-unsupported-media-type"];
+            428: components["responses"]["428-precondition-required"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-overloaded-timed-out"];
+        };
+    };
+    rotateWebhookSecret: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag that was read, or `*` for any version.
+                 * @example "3"
+                 */
+                "if-match"?: string;
+                /**
+                 * @description Chosen by the client for one request: its repeat changes nothing and gets the first answer, with `idempotent-replayed: true`.
+                 * @example b6a7d1c2-subscribe
+                 */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /**
+                 * @description Id of the endpoint.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                webhookEndpointId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "overlapSeconds": 86400
+                 *     }
+                 */
+                "application/json": components["schemas"]["WebhookSecretRotation"];
+            };
+        };
+        responses: {
+            /** @description The endpoint with its new secret. */
+            200: {
+                headers: {
+                    /** @description The version in quotes, for If-Match. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000061",
+                     *       "customerId": "clinic-42",
+                     *       "url": "https://hooks.clinic.example/tokenmeter",
+                     *       "description": null,
+                     *       "eventTypes": [
+                     *         "quota.threshold_reached",
+                     *         "quota.exhausted"
+                     *       ],
+                     *       "status": "active",
+                     *       "version": 2,
+                     *       "createdAt": "2026-03-12T09:30:00.000Z",
+                     *       "updatedAt": "2026-03-12T09:30:00.000Z",
+                     *       "secret": "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookEndpointMade"];
+                };
+            };
+            400: components["responses"]["400-malformed-json-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-webhook-endpoint"];
+            409: components["responses"]["409-idempotency-in-flight-conflicting-change"];
+            412: components["responses"]["412-version-mismatch"];
+            415: components["responses"]["415-unsupported-media-type"];
+            422: components["responses"]["422-idempotency-key-reused"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-overloaded-timed-out"];
+        };
+    };
+    listWebhookDeliveries: {
+        parameters: {
+            query?: {
+                /** @description Only deliveries of this status. */
+                status?: "pending" | "delivered" | "failed";
+                /**
+                 * @description The most entries of a page.
+                 * @example 50
+                 */
+                limit?: number;
+                /** @description `nextCursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the endpoint.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                webhookEndpointId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of deliveries. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "eventId": "0198c0de-4a10-7000-8000-0000000000e1",
+                     *           "type": "quota.exhausted",
+                     *           "status": "failed",
+                     *           "attempts": 10,
+                     *           "nextAttemptAt": null,
+                     *           "lastStatus": 503,
+                     *           "lastError": "status-not-2xx",
+                     *           "createdAt": "2026-03-09T06:10:00.000Z",
+                     *           "endedAt": "2026-03-12T09:30:00.000Z"
+                     *         }
+                     *       ],
+                     *       "nextCursor": null,
+                     *       "hasMore": false
+                     *     }
+                     */
+                    "application/json": {
+                        /** @description In the order of their creation, unless the route says another. */
+                        data: components["schemas"]["WebhookDelivery"][];
+                        /** @description `cursor` of the next page; null after the last one. */
+                        nextCursor: string | null;
+                        /** @description Whether there is a next page. */
+                        hasMore: boolean;
+                    };
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-webhook-endpoint"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-overloaded-timed-out"];
+        };
+    };
+    redeliverWebhook: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Chosen by the client for one request: its repeat changes nothing and gets the first answer, with `idempotent-replayed: true`.
+                 * @example b6a7d1c2-subscribe
+                 */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /**
+                 * @description Id of the endpoint.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                webhookEndpointId: string;
+                /**
+                 * @description Id of the event, which the receiver sees as `webhook-id`.
+                 * @example 0198c0de-4a10-7000-8000-0000000000e1
+                 */
+                eventId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The delivery as it stands now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "eventId": "0198c0de-4a10-7000-8000-0000000000e1",
+                     *       "type": "quota.exhausted",
+                     *       "status": "pending",
+                     *       "attempts": 10,
+                     *       "nextAttemptAt": "2026-03-12T09:30:00.000Z",
+                     *       "lastStatus": 503,
+                     *       "lastError": "status-not-2xx",
+                     *       "createdAt": "2026-03-09T06:10:00.000Z",
+                     *       "endedAt": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookDelivery"];
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-webhook-endpoint-unknown-webhook-delivery"];
+            409: components["responses"]["409-idempotency-in-flight-illegal-transition"];
+            422: components["responses"]["422-idempotency-key-reused"];
             429: components["responses"]["429-rate-limited"];
             500: components["responses"]["500-internal-error"];
             503: components["responses"]["503-overloaded-timed-out"];

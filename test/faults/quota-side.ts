@@ -1,4 +1,5 @@
 /** The API's side of the meter, for fault tests: it sets limits while usage flows, checks, reserves, and reads what was counted. */
+import { type Change, PLATFORM } from '../../domain/change.ts'
 import { compileLimits } from '../../domain/tokens/compile-limits.ts'
 import type { Limit } from '../../domain/tokens/limit.ts'
 import { connectRedis } from '../../meter/connect.ts'
@@ -9,6 +10,8 @@ import { eventVariables, meterVariables, postgresVariables } from '../../monitor
 import { loadConfig } from '../../monitoring/load-config.ts'
 import { EntityDatabase } from '../../sql/connect-slonik.ts'
 import { PostgresLimitStore } from '../../sql/limit-store.ts'
+
+const UNTOLD: Change = { reach: PLATFORM, audit: [], events: [], request: null }
 
 const LEAD_MS = 300_000
 
@@ -39,7 +42,7 @@ export class QuotaSide {
 
   /** Stores limits and tells the meter, which may be away: a repair brings it what the store has. */
   async setLimits(customerId: string, limits: readonly Limit[]): Promise<void> {
-    const stored = await this.#store.put({ customerId, timeZone: 'Europe/Paris', limits }, null)
+    const stored = await this.#store.put({ customerId, timeZone: 'Europe/Paris', limits }, null, UNTOLD)
     if (stored === null) throw new Error(`the limits of ${customerId} were not stored`)
     await this.meter.setLimits(compileLimits(stored, Date.now()).compiled)
   }

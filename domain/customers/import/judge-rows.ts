@@ -53,7 +53,7 @@ export function judgeCustomer({ fields }: Candidate, before: Customer | null, fr
     return refused('status', `must be one of ${CUSTOMER_STATUSES.join(', ')}`)
   if (before !== null) return changedCustomer(before, { patch: others, status }, fresh)
   // A customer that was suspended or closed over there comes as such, and not by steps that were never taken here.
-  const made = newCustomer(others as Partial<NewCustomer> as NewCustomer, fresh)
+  const made = newCustomer(others as NewCustomer, fresh)
   if ('faults' in made) return { outcome: 'refused', faults: made.faults }
   const next = { ...made.next, status: status ?? made.next.status }
   return { outcome: 'created', written: { before, next }, events: ['customer.created'] }

@@ -52,7 +52,8 @@ export interface RaisingGrant extends GrantStanding {
 }
 
 /** Why a customer may use nothing; each is the id of a limit of 0. */
-export type Denial = 'customer-suspended' | 'customer-closed' | 'subscription-paused' | 'no-subscription'
+export const DENIALS = ['customer-suspended', 'customer-closed', 'subscription-paused', 'no-subscription'] as const
+export type Denial = (typeof DENIALS)[number]
 
 export function composeLimits(sources: LimitSources, now: number): ComposedLimits {
   const unraised = unraisedLimits(sources)
