@@ -55,11 +55,11 @@ import { parseApiKeys } from './access/configured-keys.ts'
 import { tokenRulesOf, tokenVerifier } from './access/verify-token.ts'
 import type { AccessSettings, ApiDependencies, ApiObserver } from './api-dependencies.ts'
 import { buildApp } from './app.ts'
-import { AnswerForgetting } from './changes/forget-answers.ts'
+import { answerForgetting } from './changes/forget-answers.ts'
 import { LateUsageEventLog } from './late-usage-event-log.ts'
 import { readinessOf } from './readiness.ts'
-import { LimitRenewal, limitRefresh } from './renew-limits.ts'
-import { SubscriptionRenewal } from './subscriptions/renew-subscriptions.ts'
+import { limitRefresh, limitRenewal } from './renew-limits.ts'
+import { subscriptionRenewal } from './subscriptions/renew-subscriptions.ts'
 
 const NAME = 'tokenmeter-api'
 /** Mean delay of the event loop within a second; beyond it, a request would wait longer than its caller. */
@@ -89,15 +89,15 @@ async function main(): Promise<void> {
   const shutdown = new Shutdown({ logger })
   const dependencies = connect(config, { logger, shutdown })
   const app = await buildApp(dependencies)
-  const renewal = new LimitRenewal(dependencies)
-  renewal.start()
-  shutdown.add('renewal of limits', () => renewal.stop())
-  const subscriptionRenewal = new SubscriptionRenewal(dependencies)
-  subscriptionRenewal.start()
-  shutdown.add('renewal of subscriptions', () => subscriptionRenewal.stop())
-  const forgetting = new AnswerForgetting(dependencies)
-  forgetting.start()
-  shutdown.add('forgetting of answers', () => forgetting.stop())
+  const rounds = {
+    'renewal of limits': limitRenewal(dependencies),
+    'renewal of subscriptions': subscriptionRenewal(dependencies),
+    'forgetting of answers': answerForgetting(dependencies)
+  }
+  for (const [name, running] of Object.entries(rounds)) {
+    running.start()
+    shutdown.add(name, () => running.stop())
+  }
   await app.listen({ host: config.API_HOST, port: config.API_PORT })
   shutdown.add('http', () => app.close())
 }

@@ -8,6 +8,7 @@ import type { EffectiveLimits, LimitMeter, LimitStore } from '../domain/api-port
 import { RetryableError } from '../domain/errors.ts'
 import { compileLimits } from '../domain/tokens/compile-limits.ts'
 import type { LimitRefresh } from '../domain/tokens/effective/limit-refresh.ts'
+import { Rounds } from './rounds.ts'
 
 const INTERVAL_MS = 1_000
 /** After this long a customer whose renewal failed is due again. */
@@ -20,42 +21,14 @@ export interface RenewalDependencies {
   readonly logger: FastifyBaseLogger
 }
 
-export class LimitRenewal {
-  readonly #dependencies: RenewalDependencies
-  #timer: NodeJS.Timeout | null = null
-  #running: Promise<unknown> = Promise.resolve()
-  #isStopped = false
-
-  constructor(dependencies: RenewalDependencies) {
-    this.#dependencies = dependencies
+export function limitRenewal(dependencies: RenewalDependencies): Rounds {
+  const { logger } = dependencies
+  const work = async (isStopped: () => boolean): Promise<void> => {
+    const { renewed, failed } = await renewDue(dependencies, isStopped)
+    if (renewed > 0) logger.info({ customers: renewed }, 'renewed limits')
+    for (const { customerId, error } of failed) logger.error({ err: error, customerId }, 'a renewal of limits failed')
   }
-
-  start(): void {
-    this.#timer = setTimeout(() => {
-      this.#running = this.#round()
-    }, INTERVAL_MS)
-  }
-
-  /** Waits for the customer in hand. */
-  async stop(): Promise<void> {
-    this.#isStopped = true
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    await this.#running
-  }
-
-  async #round(): Promise<void> {
-    const { logger } = this.#dependencies
-    try {
-      const { renewed, failed } = await renewDue(this.#dependencies, () => this.#isStopped)
-      if (renewed > 0) logger.info({ customers: renewed }, 'renewed limits')
-      for (const { customerId, error } of failed) logger.error({ err: error, customerId }, 'a renewal of limits failed')
-    } catch (error) {
-      // A defect in one round must not end the renewal: it is told each time until it is mended.
-      const level = error instanceof RetryableError ? 'warn' : 'error'
-      logger[level]({ err: error }, 'limits wait for their renewal')
-    }
-    if (!this.#isStopped) this.start()
-  }
+  return new Rounds({ intervalMs: INTERVAL_MS, work, waiting: 'limits wait for their renewal', logger })
 }
 
 export interface LimitRound {

@@ -37,7 +37,7 @@ const BANNED_WORDS = /^(managers?|helpers?|utils?|utilities|commons?|misc|base|l
 const BANNED_ALONE = /^(data|info|items?|types|interfaces|constants|functions|stuff)$/
 const UNFINISHED = /\b(TO[D]O|FIX[M]E|XX[X]|HAC[K])\b/
 
-/** Variables that the system or Node gives a process, and the size of the fault tests: no process of ours is configured by them. */
+/** Variables that the system or Node gives a process, and the sizes of tests: no process of ours is configured by them. */
 const FOREIGN_VARIABLES = new Set([
   'CI',
   'DEBUG',
@@ -50,7 +50,8 @@ const FOREIGN_VARIABLES = new Set([
   'TZ',
   'USER',
   'XDG_CACHE_HOME',
-  'FAULT_ROUNDS'
+  'FAULT_ROUNDS',
+  'RATING_RUNS'
 ])
 
 export function isCode({ path }: SourceFile): boolean {

@@ -1,7 +1,7 @@
 /** Removes answers that nobody repeats any more. Every API process runs one: what another has removed is no longer there. */
 import type { FastifyBaseLogger } from 'fastify'
 import type { IdempotencyStore } from '../../domain/change.ts'
-import { RetryableError } from '../../domain/errors.ts'
+import { Rounds } from '../rounds.ts'
 
 /** A client that has not tried again within a day asks anew. */
 const KEPT_MS = 86_400_000
@@ -13,40 +13,13 @@ export interface ForgettingDependencies {
   readonly logger: FastifyBaseLogger
 }
 
-export class AnswerForgetting {
-  readonly #dependencies: ForgettingDependencies
-  #timer: NodeJS.Timeout | null = null
-  #running: Promise<unknown> = Promise.resolve()
-  #isStopped = false
-
-  constructor(dependencies: ForgettingDependencies) {
-    this.#dependencies = dependencies
+export function answerForgetting(dependencies: ForgettingDependencies): Rounds {
+  const { logger } = dependencies
+  const work = async (isStopped: () => boolean): Promise<void> => {
+    const forgotten = await forgetOld(dependencies, isStopped)
+    if (forgotten > 0) logger.info({ answers: forgotten }, 'forgot old answers')
   }
-
-  start(): void {
-    this.#timer = setTimeout(() => {
-      this.#running = this.#round()
-    }, INTERVAL_MS)
-  }
-
-  async stop(): Promise<void> {
-    this.#isStopped = true
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    await this.#running
-  }
-
-  async #round(): Promise<void> {
-    const { logger } = this.#dependencies
-    try {
-      const forgotten = await forgetOld(this.#dependencies, () => this.#isStopped)
-      if (forgotten > 0) logger.info({ answers: forgotten }, 'forgot old answers')
-    } catch (error) {
-      // Old answers do no harm but for the room they take: the next round tries again.
-      const level = error instanceof RetryableError ? 'warn' : 'error'
-      logger[level]({ err: error }, 'old answers stay for now')
-    }
-    if (!this.#isStopped) this.start()
-  }
+  return new Rounds({ intervalMs: INTERVAL_MS, work, waiting: 'old answers stay for now', logger })
 }
 
 /** Statement after statement until one finds nothing. Answers how many went. */

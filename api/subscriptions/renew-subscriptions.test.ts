@@ -6,7 +6,7 @@ import { Database } from '../../sql/connect.ts'
 import { waitUntil } from '../../stack/machine/wait-until.ts'
 import { startCustomerService } from '../../test/customer-service.ts'
 import { addCustomer, addPlan } from '../../test/plans-and-customers.ts'
-import { catchUp, type RenewalDependencies, renewDueSubscriptions, SubscriptionRenewal } from './renew-subscriptions.ts'
+import { catchUp, type RenewalDependencies, renewDueSubscriptions, subscriptionRenewal } from './renew-subscriptions.ts'
 
 const START = Date.parse('2026-01-31T14:20:00Z')
 
@@ -151,7 +151,7 @@ t.test('one that can not be renewed keeps no other waiting; a store that is away
 t.test('a process renews by itself what comes due', async (t) => {
   const { id } = await subscribed()
   setNow(Date.parse('2026-03-05T00:00:00Z'))
-  const renewal = new SubscriptionRenewal({ ...dependencies, logger: Fastify().log })
+  const renewal = subscriptionRenewal({ ...dependencies, logger: Fastify().log })
   renewal.start()
   t.teardown(() => renewal.stop())
   await waitUntil(async () => (await stored(id)).version === 2, { what: 'the renewal', timeoutMs: 10_000 })

@@ -14,6 +14,7 @@ import type { Subscription } from '../../domain/subscriptions/subscription.ts'
 import type { Transition } from '../../domain/subscriptions/subscription-life-cycle.ts'
 import { isRenewalDue, type RenewalContext, renew } from '../../domain/subscriptions/subscription-renewal.ts'
 import type { SubscriptionStore } from '../../domain/subscriptions/subscription-store.ts'
+import { Rounds } from '../rounds.ts'
 import { tellSubscription } from '../schemas/subscriptions.ts'
 
 const INTERVAL_MS = 1_000
@@ -28,42 +29,16 @@ export interface RenewalDependencies {
   readonly now: () => number
 }
 
-export class SubscriptionRenewal {
-  readonly #dependencies: RenewalDependencies & { readonly logger: FastifyBaseLogger }
-  #timer: NodeJS.Timeout | null = null
-  #running: Promise<unknown> = Promise.resolve()
-  #isStopped = false
-
-  constructor(dependencies: RenewalDependencies & { readonly logger: FastifyBaseLogger }) {
-    this.#dependencies = dependencies
+export function subscriptionRenewal(
+  dependencies: RenewalDependencies & { readonly logger: FastifyBaseLogger }
+): Rounds {
+  const { logger } = dependencies
+  const work = async (isStopped: () => boolean): Promise<void> => {
+    const { renewed, failed } = await renewDueSubscriptions(dependencies, isStopped)
+    if (renewed > 0) logger.info({ subscriptions: renewed }, 'renewed subscriptions')
+    for (const { id, error } of failed) logger.error({ err: error, subscriptionId: id }, 'a renewal failed')
   }
-
-  start(): void {
-    this.#timer = setTimeout(() => {
-      this.#running = this.#round()
-    }, INTERVAL_MS)
-  }
-
-  /** Waits for the subscription in hand. */
-  async stop(): Promise<void> {
-    this.#isStopped = true
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    await this.#running
-  }
-
-  async #round(): Promise<void> {
-    const { logger } = this.#dependencies
-    try {
-      const { renewed, failed } = await renewDueSubscriptions(this.#dependencies, () => this.#isStopped)
-      if (renewed > 0) logger.info({ subscriptions: renewed }, 'renewed subscriptions')
-      for (const { id, error } of failed) logger.error({ err: error, subscriptionId: id }, 'a renewal failed')
-    } catch (error) {
-      // A defect in one round must not end the renewal: it is told each time until it is mended.
-      const level = error instanceof RetryableError ? 'warn' : 'error'
-      logger[level]({ err: error }, 'subscriptions wait for their renewal')
-    }
-    if (!this.#isStopped) this.start()
-  }
+  return new Rounds({ intervalMs: INTERVAL_MS, work, waiting: 'subscriptions wait for their renewal', logger })
 }
 
 export interface RenewalRound {
