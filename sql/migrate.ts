@@ -3,11 +3,12 @@
 
 import { join } from 'node:path'
 import { runner } from 'node-pg-migrate'
-import { CONNECT_TIMEOUT_MS } from './connect.ts'
 import { translatePostgresError } from './translate-error.ts'
 
 const MIGRATIONS_FOLDER = join(import.meta.dirname, 'migrations')
 
+/** Patience at a start: nothing else waits for this connection. */
+const CONNECT_TIMEOUT_MS = 10_000
 /** Longest wait for another process's migration, and for each lock that a statement of ours needs. */
 const LOCK_TIMEOUT_MS = 60_000
 

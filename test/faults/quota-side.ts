@@ -10,6 +10,7 @@ import { eventVariables, meterVariables, postgresVariables } from '../../monitor
 import { loadConfig } from '../../monitoring/load-config.ts'
 import { EntityDatabase } from '../../sql/connect-slonik.ts'
 import { PostgresLimitStore } from '../../sql/limit-store.ts'
+import { PostgresEffectiveLimits } from '../../sql/subscriptions/effective-limits.ts'
 
 const UNTOLD: Change = { reach: PLATFORM, audit: [], events: [], request: null }
 
@@ -19,6 +20,7 @@ export class QuotaSide {
   readonly meter: RedisQuotaMeter
   readonly report: RedisMeterReport
   readonly #store: PostgresLimitStore
+  readonly #effective: PostgresEffectiveLimits
   readonly #database: EntityDatabase
   readonly #shards: Shards
 
@@ -38,13 +40,15 @@ export class QuotaSide {
       connectionsMax: 1
     })
     this.#store = new PostgresLimitStore(this.#database)
+    this.#effective = new PostgresEffectiveLimits(this.#database)
   }
 
   /** Stores limits and tells the meter, which may be away: a repair brings it what the store has. */
   async setLimits(customerId: string, limits: readonly Limit[]): Promise<void> {
-    const stored = await this.#store.put({ customerId, timeZone: 'Europe/Paris', limits }, null, UNTOLD)
-    if (stored === null) throw new Error(`the limits of ${customerId} were not stored`)
-    await this.meter.setLimits(compileLimits(stored, Date.now()).compiled)
+    await this.#store.put({ customerId, timeZone: 'Europe/Paris', limits }, null, UNTOLD)
+    const reckoned = await this.#effective.reckon(customerId, Date.now)
+    if (reckoned === null) throw new Error(`the limits of ${customerId} were not stored`)
+    await this.meter.setLimits(compileLimits(reckoned.effective, Date.now()).compiled)
   }
 
   /** Whether a repairer has the shard now. */
