@@ -20,8 +20,8 @@ export interface SubscriptionStore {
   /** In the order of ids, which is the order of creation. Throws `ForeignCursorError`. */
   list(reach: Reach, filter: SubscriptionFilter): Promise<Page<Subscription>>
   /**
-   * A customer has one that is live, at most. `customer-changed`: it is not active, or not billed in the plan's currency, though it
-   * was a moment ago.
+   * A customer has one that is live, at most. `customer-changed`: customer or plan no longer are what they were a moment
+   * ago, active and published, of one currency and kind.
    */
   insert(created: Transition, change: Change): Promise<'inserted' | 'another-is-live' | 'customer-changed'>
   /** Over the version before the transition's, and no other one. */

@@ -97,6 +97,7 @@ create table customer_user (
 );
 
 create unique index customer_user_email on customer_user (customer_id, lower(email));
+create index customer_user_seen on customer_user (last_seen_at);
 
 comment on table customer_user is
   'The truth about a customer''s people. last_seen_at is told in passing and raises no version.';

@@ -169,6 +169,7 @@ async function holdFitting(transaction: DatabaseTransactionConnection, next: Sub
   const fitting = await transaction.maybeOne(sql.type(WRITTEN)`
     select customer.id from customer join plan_version on plan_version.id = ${next.planId}
      where customer.id = ${next.customerId} and customer.status = 'active' and customer.currency = plan_version.currency
+       and plan_version.status = 'published' and coalesce(plan_version.only_for, customer.kind) = customer.kind
        for share of customer`)
   return fitting !== null
 }
