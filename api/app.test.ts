@@ -1,5 +1,6 @@
 import t from 'tap'
 import { RetryableError } from '../domain/errors.ts'
+import { waitUntil } from '../stack/machine/wait-until.ts'
 import { startTestApp } from './ports-in-memory.ts'
 
 const CHECK = { customerId: 'clinic-42', model: 'm' }
@@ -135,3 +136,22 @@ t.test('each answer is told with the pattern of its route, so that no id becomes
     { route: 'unknown', status: 404 }
   ])
 })
+
+t.test(
+  'an app that was just built is not overloaded by its building, and later refuses what it can not bear',
+  async (t) => {
+    const { app, call } = await startTestApp({}, { eventLoopDelayMaxMs: 0.000_1 })
+    t.teardown(() => app.close())
+    await waitUntil(async () => app.isUnderPressure(), { what: 'the first measure', timeoutMs: 10_000 })
+    t.equal((await call('GET /v1/customers/c/balance')).status, 200)
+    const refused = await waitUntil(
+      async () => {
+        const answer = await call('GET /v1/customers/c/balance')
+        return answer.status === 503 && answer
+      },
+      { what: 'a refusal', timeoutMs: 10_000 }
+    )
+    t.match(refused, { body: { code: 'overloaded' }, headers: { 'retry-after': '2' } })
+    t.equal((await app.inject('/livez')).statusCode, 200)
+  }
+)

@@ -43,6 +43,8 @@ const HEADERS_TIMEOUT_MS = 10_000
 const KEEP_ALIVE_TIMEOUT_MS = 65_000
 /** Time to answer; a route may state another. */
 const HANDLER_TIMEOUT_MS = 10_000
+/** The first measures of the event loop are of building the app, which keeps it busy for a second and is over. */
+const SETTLING_MS = 3_000
 /** Bodies other than usage events: the largest is a customer's limits. */
 const BODY_BYTES_MAX = 262_144
 /** Ids in paths have at most 256 characters, each up to 12 bytes when percent-encoded. */
@@ -168,7 +170,14 @@ async function protect(app: Api, dependencies: ApiDependencies): Promise<void> {
       maxAge: 600
     })
   }
-  await app.register(underPressure, { maxEventLoopDelay: eventLoopDelayMaxMs, pressureHandler: refusePressure })
+  let judgedFrom = Number.POSITIVE_INFINITY
+  app.addHook('onReady', async () => {
+    judgedFrom = performance.now() + SETTLING_MS
+  })
+  await app.register(underPressure, {
+    maxEventLoopDelay: eventLoopDelayMaxMs,
+    pressureHandler: (request) => (performance.now() < judgedFrom ? undefined : refusePressure(request))
+  })
   const { requestsPerMinute, ...settings } = access
   // The order of the hooks: who calls, whether it may, how often; after validation for whom, and whether it did before.
   const rateLimits = await limitRates(app, requestsPerMinute)
