@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
+import { findFreePort } from '../stack/machine/ports.ts'
 import { waitUntil } from '../stack/machine/wait-until.ts'
 import { RedisServer } from '../stack/redis.ts'
 
@@ -23,7 +24,12 @@ export async function startRedisCluster(t: {
   teardown(handler: () => Promise<void>): void
 }): Promise<RedisClusterForTest> {
   const folder = mkdtempSync(join(tmpdir(), 'meter-cluster-'))
-  const nodes = [0, 1, 2].map((i) => new RedisServer({ folder, name: `node-${i}`, extraArguments: CLUSTER_ARGUMENTS }))
+  // Ten thousand above its own port, where a node talks to the others by default, the system gives ports to connections.
+  const busPorts = [await findFreePort(), await findFreePort(), await findFreePort()]
+  const nodes = busPorts.map((busPort, i) => {
+    const extraArguments = [...CLUSTER_ARGUMENTS, '--cluster-port', String(busPort)]
+    return new RedisServer({ folder, name: `node-${i}`, extraArguments })
+  })
   t.teardown(async () => {
     await Promise.all(nodes.map((node) => node.wipe()))
     rmSync(folder, { recursive: true, force: true })
@@ -37,7 +43,7 @@ export async function startRedisCluster(t: {
   for (const i of nodes.keys()) {
     const [first, last] = [Math.floor((SLOTS * i) / nodes.length), Math.floor((SLOTS * (i + 1)) / nodes.length) - 1]
     await cluster.onNode(i, 'CLUSTER', 'ADDSLOTSRANGE', first, last)
-    if (i > 0) await cluster.onNode(0, 'CLUSTER', 'MEET', '127.0.0.1', nodes[i]?.port ?? 0)
+    if (i > 0) await cluster.onNode(0, 'CLUSTER', 'MEET', '127.0.0.1', nodes[i]?.port ?? 0, busPorts[i] ?? 0)
   }
   await agreed(cluster)
   return cluster
