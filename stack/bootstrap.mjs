@@ -34,7 +34,7 @@ if (command === 'test' && !existsSync(join(project, '.tap'))) {
 runCommand()
 
 function findScript(name) {
-  if (name === undefined || !/^[a-z-]+$/.test(name)) return undefined
+  if (name === undefined || !/^[a-z0-9-]+$/.test(name)) return undefined
   const folders = ['commands', 'commands/operations', '.']
   const places = folders.map((folder) => join(stackFolder, folder, `${name}.ts`))
   return places.find((place) => existsSync(place))
