@@ -1,5 +1,7 @@
 /** An installation of one's own on running services, for the demo and the fault tests: its counts are theirs alone, and it is gone when it ends. */
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import kafkajs, { type Admin } from 'kafkajs'
 import { connectClickHouse } from '../../clickhouse/connect.ts'
 import { createKafka } from '../../ingest/kafkajs/kafka-client.ts'
 import { connectRedis } from '../../meter/connect.ts'
@@ -17,6 +19,7 @@ export interface Installation {
 
 /** Small, so that a killed consumer's partitions move within seconds. The broker of the stack allows it. */
 const SESSION_TIMEOUT_MS = 2_000
+const GROUPS_EMPTY_MAX_MS = 40_000
 
 /** `kind` begins the name of everything it makes, `demo` for instance. */
 export async function makeInstallation(urls: ServiceUrls, kind: string): Promise<Installation> {
@@ -61,8 +64,7 @@ async function remove(
   await admin.connect()
   // Topics and groups of a consumer that did not run were never made.
   await admin.deleteTopics({ topics: (await admin.listTopics()).filter((topic) => topics.has(topic)) })
-  const { groups } = await admin.listGroups()
-  await admin.deleteGroups(groups.flatMap(({ groupId }) => (groupId.startsWith(`${name}-`) ? [groupId] : [])))
+  await deleteGroups(admin, `${name}-`)
   await admin.disconnect()
   await server.query('drop the database of an installation', { text: `drop database ${name} with (force)` })
   await server.close()
@@ -76,4 +78,19 @@ async function remove(
     }
   }
   redis.disconnect()
+}
+
+/** A group has its members until the broker misses them: those of a process that was killed for a session longer. */
+async function deleteGroups(admin: Admin, prefix: string): Promise<void> {
+  const deadline = Date.now() + GROUPS_EMPTY_MAX_MS
+  for (;;) {
+    const { groups } = await admin.listGroups()
+    try {
+      await admin.deleteGroups(groups.map(({ groupId }) => groupId).filter((groupId) => groupId.startsWith(prefix)))
+      return
+    } catch (error) {
+      if (!(error instanceof kafkajs.KafkaJSDeleteGroupsError) || Date.now() > deadline) throw error
+      await sleep(500)
+    }
+  }
 }

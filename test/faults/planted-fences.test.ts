@@ -4,7 +4,7 @@
 import t from 'tap'
 import { type FaultSystem, until } from './fault-system.ts'
 import { usageMessage } from './hold-traffic.ts'
-import { emptyRedis, findDefect, type Schedule } from './planted-system.ts'
+import { emptyRedis, findDefect, inFullRuns, type Schedule } from './planted-system.ts'
 import { QuotaSide } from './quota-side.ts'
 
 /** Long enough to freeze a consumer, let another take over and wake it between two flushes. */
@@ -104,14 +104,16 @@ async function freezeMeter(system: FaultSystem): Promise<void> {
   system.supervisor.kill('meter-1', 'SIGCONT')
 }
 
-const SCHEDULES = [
-  { defect: 'no-cas', act: wakeWithStaleBatch, meters: 2, environment: { ...SLOW_FLUSH, ...SHORT_SESSION } },
+const SHOWN_BY_STORES = [
   { defect: 'no-ledger-cas-in-sql', act: wakeWithStaleSums, meters: 2, environment: SLOW_FLUSH },
-  { defect: 'marks-all', act: repeatAfterConflict },
   { defect: 'past-ledger', act: freezeMeter }
 ]
+const SIMULATED_TOO = [
+  { defect: 'no-cas', act: wakeWithStaleBatch, meters: 2, environment: { ...SLOW_FLUSH, ...SHORT_SESSION } },
+  { defect: 'marks-all', act: repeatAfterConflict }
+]
 
-for (const schedule of SCHEDULES) {
+for (const schedule of [...SHOWN_BY_STORES, ...inFullRuns(SIMULATED_TOO)]) {
   t.test(`the planted defect ${schedule.defect} is found`, async (t) => {
     const found = await findDefect(t, schedule)
     t.not(found.length, 0, 'the oracle finds it')

@@ -8,6 +8,11 @@ import { FaultSystem, type FaultSystemOptions, until } from './fault-system.ts'
 
 const PRELOAD = join(import.meta.dirname, 'plant-preload.ts')
 
+/** What `npm run test:faults` does and `npm test` leaves to the simulation, which plants the same rules at every run and faster. */
+export function inFullRuns<Planted>(planted: readonly Planted[]): readonly Planted[] {
+  return process.env.FAULT_ROUNDS === undefined ? [] : planted
+}
+
 /** What happens to the system, under load, that a defect can't stand. */
 export type Schedule = (system: FaultSystem, redis: RedisServer) => Promise<void>
 
