@@ -40,10 +40,14 @@ export default {
       from: { path: '^domain/', pathNot: TESTS },
       to: { path: INPUT_OUTPUT }
     }),
-    forbid('adapters-import-only-domain', 'meter/, sql/ and clickhouse/ know neither each other nor a process', {
-      from: { path: '^(meter|sql|clickhouse)/', pathNot: `${TESTS}|${ENTRIES}` },
-      to: { dependencyTypes: ['local'], pathNot: `^(domain|$1)/|${SCAFFOLDING}` }
-    }),
+    forbid(
+      'adapters-import-only-domain',
+      'meter/, sql/, clickhouse/ and payments/ know neither each other nor a process',
+      {
+        from: { path: '^(meter|sql|clickhouse|payments)/', pathNot: `${TESTS}|${ENTRIES}` },
+        to: { dependencyTypes: ['local'], pathNot: `^(domain|$1)/|${SCAFFOLDING}` }
+      }
+    ),
     forbid(
       'processes-import-no-adapter-and-no-process',
       'ingest/, api/ and billing-job/ see ports; their main.ts wires',
@@ -72,8 +76,9 @@ export default {
     driverLivesIn('ingest', 'kafkajs'),
     driverLivesIn('clickhouse', '@clickhouse/[^/]+'),
     driverLivesIn('sql', 'slonik|@slonik/[^/]+|pg|pg-[^/]+|node-pg-migrate'),
-    driverLivesIn('api', 'fastify|@fastify/[^/]+'),
+    driverLivesIn('api', 'fastify|@fastify/[^/]+|pdfkit'),
     driverLivesIn('billing-job', 'bullmq'),
+    driverLivesIn('payments', 'stripe'),
     forbid('services-run-without-development-packages', 'the image is installed with --omit=dev', {
       from: { pathNot: `${SCAFFOLDING}|${TESTS}` },
       to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only'] }

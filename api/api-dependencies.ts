@@ -12,6 +12,18 @@ import type {
   UsageQueries
 } from '../domain/api-ports.ts'
 import type { AuditEraser, AuditSearch } from '../domain/audit/audit-store.ts'
+import type { BillingStore } from '../domain/billing/invoices/billing-store.ts'
+import type { LineEvents, LineLedger } from '../domain/billing/invoices/explain-line.ts'
+import type { Issuer } from '../domain/billing/invoices/invoice.ts'
+import type { CreditNoteStore, InvoiceStore } from '../domain/billing/invoices/invoice-store.ts'
+import type { PaymentProvider } from '../domain/billing/payments/payment-provider.ts'
+import type {
+  CollectStore,
+  PaymentAccountStore,
+  PaymentStore,
+  RefundStore
+} from '../domain/billing/payments/payment-store.ts'
+import type { TaxTable } from '../domain/billing/tax-table.ts'
 import type { IdempotencyStore } from '../domain/change.ts'
 import type { ApiKeyLookup, ApiKeyStore } from '../domain/customers/api-key-store.ts'
 import type { CustomerStore } from '../domain/customers/customer-store.ts'
@@ -25,6 +37,7 @@ import type { GrantStore } from '../domain/tokens/grants/grant-store.ts'
 import type { WebhookDeliveryLog, WebhookEndpointStore } from '../domain/webhooks/webhook-store.ts'
 import type { ConfiguredKey } from './access/configured-keys.ts'
 import type { TokenVerifier } from './access/verify-token.ts'
+import type { BoardQueue } from './operations/board-queue.ts'
 import type { WebhookUrls } from './webhooks/check-url.ts'
 
 /** Fastify with routes typed by their TypeBox schemas. */
@@ -78,6 +91,15 @@ export interface AccessSettings {
   readonly trustedProxies: readonly string[]
 }
 
+/** How invoices are made: of the configuration, the same in billing's worker. */
+export interface InvoicingTerms {
+  readonly issuer: Issuer
+  readonly numberPrefix: string
+  readonly creditNoteNumberPrefix: string
+  readonly taxes: TaxTable
+  readonly adjustmentWindowMs: number
+}
+
 export interface ApiDependencies {
   /** Of the product, for the OpenAPI document. */
   readonly version: string
@@ -93,6 +115,19 @@ export interface ApiDependencies {
   readonly seenUsers: SeenUsers
   readonly planStore: PlanStore
   readonly subscriptionStore: SubscriptionStore
+  readonly invoiceStore: InvoiceStore
+  readonly creditNoteStore: CreditNoteStore
+  readonly billingStories: Pick<BillingStore, 'storyAt' | 'storyNow'>
+  readonly lineLedger: LineLedger
+  readonly lineEvents: LineEvents
+  readonly invoicing: InvoicingTerms
+  readonly paymentStore: PaymentStore
+  readonly refundStore: RefundStore
+  readonly paymentAccountStore: PaymentAccountStore
+  /** For what a provider posts. */
+  readonly collectStore: Pick<CollectStore, 'settle'>
+  /** Null: none is configured, and everybody pays by hand. */
+  readonly paymentProvider: PaymentProvider | null
   readonly usageQueries: UsageQueries
   readonly usageEventLog: UsageEventLog
   readonly access: AccessSettings
@@ -103,6 +138,8 @@ export interface ApiDependencies {
   readonly webhookDeliveryLog: WebhookDeliveryLog
   readonly webhookUrls: WebhookUrls
   readonly idempotencyStore: IdempotencyStore
+  /** Shown to whoever runs the service; null: nobody sees it. */
+  readonly jobQueue: BoardQueue | null
   /** By the same rules as the consumer of the topic has them. */
   readonly decodeLimits: DecodeLimits
   /** Milliseconds since the epoch. */

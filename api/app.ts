@@ -14,7 +14,16 @@ import { keepToOwnCustomer } from './access/authorize.ts'
 import { limitRates } from './access/limit-rates.ts'
 import type { Api, ApiDependencies } from './api-dependencies.ts'
 import { answerRepeats } from './changes/answer-repeats.ts'
+import { creditNoteRoutes } from './invoices/credit-notes.ts'
+import { invoiceLineRoutes } from './invoices/invoice-lines.ts'
+import { invoicePreviewRoutes } from './invoices/invoice-preview.ts'
+import { invoiceRoutes } from './invoices/invoices.ts'
 import { documentApi } from './openapi.ts'
+import { bullBoard } from './operations/bull-board.ts'
+import { paymentAccountRoutes } from './payments/payment-accounts.ts'
+import { paymentEventRoutes } from './payments/payment-events.ts'
+import { paymentRoutes } from './payments/payments.ts'
+import { refundRoutes } from './payments/refunds.ts'
 import { FAULTS_MAX, handleError, ProblemError, sendProblem } from './problem.ts'
 import { apiKeyRoutes } from './routes/api-keys.ts'
 import { auditEventRoutes } from './routes/audit-events.ts'
@@ -93,6 +102,14 @@ export async function buildApp(dependencies: ApiDependencies): Promise<Api> {
   userRoutes(app, dependencies)
   planRoutes(app, dependencies)
   subscriptionRoutes(app, dependencies)
+  invoiceRoutes(app, dependencies)
+  invoiceLineRoutes(app, dependencies)
+  invoicePreviewRoutes(app, dependencies)
+  creditNoteRoutes(app, dependencies)
+  paymentRoutes(app, dependencies)
+  refundRoutes(app, dependencies)
+  paymentAccountRoutes(app, dependencies)
+  paymentEventRoutes(app, dependencies)
   quotaRoutes(app, dependencies)
   holdRoutes(app, dependencies)
   limitRoutes(app, dependencies)
@@ -104,6 +121,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<Api> {
   webhookEndpointRoutes(app, dependencies)
   webhookDeliveryRoutes(app, dependencies)
   apiKeyRoutes(app, { ...dependencies, apiKeyEnvironment: dependencies.access.keyEnvironment, routes })
+  await bullBoard(app, dependencies)
   await app.ready()
   const undeclared = findUndeclared(routes)
   if (undeclared.length > 0) throw new Error(`routes without an access rule: ${undeclared.join(', ')}`)

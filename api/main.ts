@@ -2,8 +2,11 @@
  * The API process: configuration, clients, adapters, app, listen. Nothing is connected to before it is needed, so that the
  * process starts and tells of itself while a service is away. `--validate` checks the configuration and ends.
  */
+import { openBillingQueue } from '../billing-job/queues.ts'
 import { connectClickHouse } from '../clickhouse/connect.ts'
+import { ClickHouseLineEvents } from '../clickhouse/line-events.ts'
 import { ClickHouseUsageQueries } from '../clickhouse/usage-queries.ts'
+import { parseTaxTable } from '../domain/billing/tax-table.ts'
 import { SeenUsers } from '../domain/customers/user-activity.ts'
 import { DEFAULT_DECODE_LIMITS } from '../domain/tokens/decode-cloud-event.ts'
 import { encodeUsageEvent } from '../ingest/encode-usage-event.ts'
@@ -14,6 +17,7 @@ import { connectRedis } from '../meter/connect.ts'
 import { RedisQuotaMeter } from '../meter/quota-meter.ts'
 import { installationOf, Shards } from '../meter/shards.ts'
 import { accessVariables } from '../monitoring/access/config.ts'
+import { billingVariables, issuerVariables, paymentVariables } from '../monitoring/billing/config.ts'
 import {
   apiVariables,
   clickhouseVariables,
@@ -37,8 +41,18 @@ import { observePools } from '../monitoring/observe-pools.ts'
 import { Shutdown } from '../monitoring/shutdown.ts'
 import { webhookVariables } from '../monitoring/webhooks/config.ts'
 import packageJson from '../package.json' with { type: 'json' }
+import { paymentProviderOf } from '../payments/configured-provider.ts'
+import { PostgresBillingStore } from '../sql/billing/billing-store.ts'
+import { PostgresCreditNoteStore } from '../sql/billing/credit-note-store.ts'
+import { PostgresInvoiceStore } from '../sql/billing/invoice-store.ts'
+import { PostgresLineLedger } from '../sql/billing/line-ledger.ts'
+import { PostgresCollectStore } from '../sql/billing/payments/collect-store.ts'
+import { PostgresPaymentAccountStore } from '../sql/billing/payments/payment-account-store.ts'
+import { PostgresPaymentStore } from '../sql/billing/payments/payment-store.ts'
+import { PostgresRefundStore } from '../sql/billing/payments/refund-store.ts'
 import { PostgresAuditStore } from '../sql/change/audit-store.ts'
 import { PostgresIdempotencyStore } from '../sql/change/idempotency-store.ts'
+import { Database } from '../sql/connect.ts'
 import { EntityDatabase } from '../sql/connect-slonik.ts'
 import { PostgresApiKeyStore } from '../sql/customers/api-key-store.ts'
 import { PostgresCustomerStore } from '../sql/customers/customer-store.ts'
@@ -53,7 +67,7 @@ import { PostgresWebhookDeliveryLog } from '../sql/webhooks/delivery-log.ts'
 import { PostgresWebhookEndpointStore } from '../sql/webhooks/endpoint-store.ts'
 import { parseApiKeys } from './access/configured-keys.ts'
 import { tokenRulesOf, tokenVerifier } from './access/verify-token.ts'
-import type { AccessSettings, ApiDependencies, ApiObserver } from './api-dependencies.ts'
+import type { AccessSettings, ApiDependencies, ApiObserver, InvoicingTerms } from './api-dependencies.ts'
 import { buildApp } from './app.ts'
 import { answerForgetting } from './changes/forget-answers.ts'
 import { LateUsageEventLog } from './late-usage-event-log.ts'
@@ -62,8 +76,11 @@ import { limitRefresh, limitRenewal } from './renew-limits.ts'
 import { subscriptionRenewal } from './subscriptions/renew-subscriptions.ts'
 
 const NAME = 'tokenmeter-api'
+const DAY_MS = 86_400_000
 /** Mean delay of the event loop within a second; beyond it, a request would wait longer than its caller. */
 const EVENT_LOOP_DELAY_MAX_MS = 1_000
+/** Previews and explanations of lines: reads of one subscription each. */
+const BILLING_CONNECTIONS_MAX = 2
 const FRAGMENTS = [
   processVariables,
   apiVariables,
@@ -73,7 +90,10 @@ const FRAGMENTS = [
   meterVariables,
   postgresVariables,
   clickhouseVariables,
-  webhookVariables
+  webhookVariables,
+  billingVariables,
+  issuerVariables,
+  paymentVariables
 ] as const
 
 type Config = ReturnType<typeof readConfig>
@@ -124,6 +144,7 @@ function connect(config: Config, { logger, shutdown }: Process): ApiDependencies
   })
   shutdown.add('postgres', () => database.close())
   const stores = storesOn(database, meter)
+  const billing = billingOn(config, shutdown)
   const clickhouse = connectClickHouse({ url: config.CLICKHOUSE_URL, database: config.CLICKHOUSE_DATABASE })
   shutdown.add('clickhouse', () => clickhouse.close())
   const kafka = createKafka(kafkaAddress(config), logger)
@@ -131,6 +152,7 @@ function connect(config: Config, { logger, shutdown }: Process): ApiDependencies
     KafkaUsageEventLog.connect({ kafka, topic: config.USAGE_TOPIC, encode: encodeUsageEvent })
   )
   shutdown.add('kafka', () => usageEventLog.close())
+  const jobQueue = jobQueueOn(config, { logger, shutdown })
   const registry = createRegistry('api')
   const metrics = createApiMetrics(registry)
   const seenUsers = new SeenUsers()
@@ -141,7 +163,7 @@ function connect(config: Config, { logger, shutdown }: Process): ApiDependencies
     tell: (users) => setActiveUsers(metrics, users)
   })
   shutdown.add('seen users', () => notes.stop())
-  observePools(registry, { entities: () => database.state() })
+  observePools(registry, { entities: () => database.state(), billing: billing.state })
   const checks = {
     redis: () => redis.ping(),
     // A look-up by key of a customer nobody can have.
@@ -155,6 +177,11 @@ function connect(config: Config, { logger, shutdown }: Process): ApiDependencies
     limitMeter: meter,
     ...stores,
     seenUsers,
+    jobQueue,
+    billingStories: billing.stories,
+    lineEvents: new ClickHouseLineEvents(clickhouse),
+    invoicing: invoicingOf(config),
+    paymentProvider: paymentProviderOf(config),
     usageQueries: new ClickHouseUsageQueries(clickhouse),
     usageEventLog,
     access: accessOf(config),
@@ -170,6 +197,27 @@ function connect(config: Config, { logger, shutdown }: Process): ApiDependencies
   }
 }
 
+function jobQueueOn(config: Config, { logger, shutdown }: Process) {
+  const jobQueue = openBillingQueue(
+    { redisUrl: config.BILLING_REDIS_URL, prefix: config.BILLING_QUEUE_PREFIX },
+    // It is there to be looked at: nothing of the API waits for it.
+    (error) => logger.debug({ err: error }, 'the job queue is away')
+  )
+  shutdown.add('job queue', () => jobQueue.close())
+  return jobQueue
+}
+
+function billingOn({ DATABASE_URL: databaseUrl }: Config, shutdown: Shutdown) {
+  const database = new Database({
+    databaseUrl,
+    applicationName: NAME,
+    connectionsMax: BILLING_CONNECTIONS_MAX,
+    role: 'tokenmeter_platform'
+  })
+  shutdown.add('postgres for billing', () => database.close())
+  return { stories: new PostgresBillingStore(database), state: () => database.state() }
+}
+
 function storesOn(database: EntityDatabase, limitMeter: RedisQuotaMeter) {
   const limitStore = new PostgresLimitStore(database)
   const effectiveLimits = new PostgresEffectiveLimits(database)
@@ -183,6 +231,13 @@ function storesOn(database: EntityDatabase, limitMeter: RedisQuotaMeter) {
     userStore: new PostgresUserStore(database),
     planStore: new PostgresPlanStore(database),
     subscriptionStore: new PostgresSubscriptionStore(database),
+    invoiceStore: new PostgresInvoiceStore(database),
+    creditNoteStore: new PostgresCreditNoteStore(database),
+    lineLedger: new PostgresLineLedger(database),
+    paymentStore: new PostgresPaymentStore(database),
+    refundStore: new PostgresRefundStore(database),
+    paymentAccountStore: new PostgresPaymentAccountStore(database),
+    collectStore: new PostgresCollectStore(database),
     apiKeyStore: new PostgresApiKeyStore(database),
     auditSearch: auditStore,
     auditEraser: auditStore,
@@ -201,6 +256,21 @@ function accessOf(config: Config): AccessSettings {
     keyEnvironment: config.API_KEY_ENVIRONMENT,
     requestsPerMinute: config.API_RATE_LIMIT_PER_MINUTE,
     trustedProxies: config.API_TRUSTED_PROXIES
+  }
+}
+
+function invoicingOf(config: Config): InvoicingTerms {
+  return {
+    issuer: {
+      name: config.ISSUER_NAME,
+      address: config.ISSUER_ADDRESS === '' ? [] : config.ISSUER_ADDRESS.split('|'),
+      taxId: config.ISSUER_TAX_ID ?? null,
+      paymentInstructions: config.ISSUER_PAYMENT_INSTRUCTIONS ?? null
+    },
+    numberPrefix: config.INVOICE_NUMBER_PREFIX,
+    creditNoteNumberPrefix: config.CREDIT_NOTE_NUMBER_PREFIX,
+    taxes: parseTaxTable(config.BILLING_TAX_RATES),
+    adjustmentWindowMs: config.BILLING_ADJUSTMENT_DAYS * DAY_MS
   }
 }
 

@@ -136,6 +136,35 @@ function callOn(app: Api): TestApp['call'] {
   }
 }
 
+/** Of invoices and payments. */
+const BILLING = {
+  jobQueue: null,
+  invoiceStore: { find: noStore, list: noStore, finalize: noStore, close: noStore },
+  creditNoteStore: { find: noStore, list: noStore, insert: noStore },
+  billingStories: { storyAt: noStore, storyNow: noStore },
+  lineLedger: { lineUsage: noStore },
+  lineEvents: { lineEvents: async () => ({ rows: [], next: null }) },
+  invoicing: {
+    issuer: { name: 'Tokenmeter', address: [], taxId: null, paymentInstructions: null },
+    numberPrefix: 'INV-',
+    creditNoteNumberPrefix: 'CN-',
+    taxes: new Map(),
+    adjustmentWindowMs: 35 * 86_400_000
+  },
+  paymentStore: { find: noStore, list: noStore, record: noStore },
+  refundStore: { begin: noStore, settle: noStore, listUnsettled: noStore },
+  paymentAccountStore: { find: noStore, put: noStore, remove: noStore },
+  collectStore: { settle: noStore },
+  // It signs nothing.
+  paymentProvider: {
+    name: 'stripe',
+    charge: noStore,
+    chargeStatus: noStore,
+    refund: noStore,
+    readWebhook: () => null
+  }
+} as const satisfies Partial<ApiDependencies>
+
 function dependenciesOf(answers: Answers, told: Told): ApiDependencies {
   return {
     version: '1.2.3',
@@ -158,6 +187,7 @@ function dependenciesOf(answers: Answers, told: Told): ApiDependencies {
     grantStore: { find: noStore, list: noStore, insert: noStore, revoke: noStore },
     planStore: { find: noStore, list: noStore, insert: noStore, update: noStore },
     subscriptionStore: { find: noStore, list: noStore, insert: noStore, update: noStore, takeDue: noStore },
+    ...BILLING,
     customerStore: { find: noStore, list: noStore, insert: noStore, update: noStore },
     userStore: { find: noStore, list: noStore, insert: noStore, update: noStore, erase: noStore },
     usageQueries: {

@@ -4,10 +4,8 @@ import type { ClickHouseClient } from '@clickhouse/client'
 import type { MeteredEvent } from '../domain/ports.ts'
 import { dayOf, type UsageDay } from '../domain/tokens/usage-day.ts'
 import { decodeEventRow, EVENT_SELECT, type EventRow } from './event-row.ts'
-import { translatingErrors } from './store-error.ts'
+import { type ReportStatement, streamRows } from './stream-rows.ts'
 
-/** A report reads everything and may take its time, but not forever. It must end before the client gives up (20 s). */
-const REPORT_SECONDS_MAX = 18
 const REPEATED_OFFSETS_MAX = 1_000
 
 /** What is held of a partition of the log. Offsets in between may be uncounted. */
@@ -120,29 +118,8 @@ export class ClickHouseUsageReport {
     for await (const row of rows) yield { partition: row.partition, ...decodeEventRow(row) }
   }
 
-  async *#stream<T>(
-    what: string,
-    query: string,
-    params: Record<string, string | number | number[]>
-  ): AsyncGenerator<T> {
-    const answer = await translatingErrors(what, () =>
-      this.#client.query({
-        query,
-        query_params: params,
-        format: 'JSONEachRow',
-        clickhouse_settings: { max_execution_time: REPORT_SECONDS_MAX }
-      })
-    )
-    const batches = answer.stream<T>()[Symbol.asyncIterator]()
-    try {
-      for (;;) {
-        const batch = await translatingErrors(what, () => batches.next())
-        if (batch.done) return
-        for (const row of batch.value) yield row.json()
-      }
-    } finally {
-      answer.close()
-    }
+  #stream<T>(what: string, query: string, params: ReportStatement['params']): AsyncGenerator<T> {
+    return streamRows<T>(this.#client, { what, query, params })
   }
 }
 

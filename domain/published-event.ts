@@ -20,6 +20,12 @@ export const PUBLISHED_EVENT_TYPES = [
   'subscription.resumed',
   'subscription.canceled',
   'subscription.renewed',
+  'invoice.finalized',
+  'invoice.overdue',
+  'invoice.paid',
+  'invoice.voided',
+  'invoice.uncollectible',
+  'payment.failed',
   'quota.threshold_reached',
   'quota.exhausted'
 ] as const

@@ -3,10 +3,8 @@
  * each partition), ClickHouse up to the same offsets, and Redis, which runs ahead, is asked again until the ledger has caught
  * up with what it said.
  */
-import type { CounterAmount, LedgerRow, LogReader } from '../domain/ports.ts'
-import { amountsOf } from '../domain/tokens/counter-amounts.ts'
-import type { Counter } from '../domain/tokens/limit.ts'
-import { quarterOf } from '../domain/tokens/quarter-hour.ts'
+import type { LedgerRow, LogReader } from '../domain/ports.ts'
+import { compareCounters, type MeteredCustomer, nameOfAmount } from '../domain/tokens/reconcile/compare-counters.ts'
 import { dayName, totalOf, type UsageDay, UsageDays } from '../domain/tokens/usage-day.ts'
 import type { Decoded, UsageRecord } from '../domain/tokens/usage-event.ts'
 
@@ -24,16 +22,6 @@ export interface ReconcilePorts {
   pause(): Promise<void>
   /** Milliseconds since the epoch. */
   now(): number
-}
-
-/** What the meter has counted of a customer. */
-export interface MeteredCustomer {
-  /** All tokens ever. */
-  readonly total: number
-  readonly counters: readonly Counter[]
-  readonly amounts: readonly CounterAmount[]
-  /** Some counter still waits for what the ledger held before it began. */
-  readonly seeding: boolean
 }
 
 export type SumLog = (stretch: {
@@ -198,37 +186,22 @@ interface LedgerLook {
   readonly total: bigint
 }
 
-/** Quarter-hours that a rolling limit no longer looks at may lack late events, and are dropped when the counter is next used. */
 function compareMeter(meter: MeteredCustomer, ledger: LedgerLook): Difference[] {
-  const { customerId } = ledger
-  const differences: Difference[] = []
-  const differ = (what: Difference['what'], expected: bigint | number, other: bigint | number): void => {
-    if (BigInt(expected) !== BigInt(other)) {
-      differences.push({ customerId, day: null, what, ledger: String(expected), other: String(other) })
-    }
-  }
-  differ('redis total', ledger.total, meter.total)
-  const firstQuarters = new Map(
-    meter.counters
-      .filter(({ rollingHours }) => rollingHours > 0)
-      .map(({ id, rollingHours }) => [id, quarterOf(ledger.now) - rollingHours * 4 + 1])
-  )
-  const isLookedAt = ({ counterId, startQuarter }: CounterAmount): boolean =>
-    startQuarter >= (firstQuarters.get(counterId) ?? startQuarter)
-  const expected = new Map(
-    amountsOf(meter.counters, ledger.rows, 0)
-      .filter(isLookedAt)
-      .map((one) => [keyOfAmount(one), one])
-  )
-  for (const one of meter.amounts.filter(isLookedAt)) {
-    const key = keyOfAmount(one)
-    differ(`redis counter ${key}`, expected.get(key)?.amount ?? 0, one.amount)
-    expected.delete(key)
-  }
-  for (const [key, one] of expected) differ(`redis counter ${key}`, one.amount, 0)
-  return differences
-}
-
-function keyOfAmount({ counterId, startQuarter, subject }: CounterAmount): string {
-  return `${counterId}@${startQuarter}${subject === '' ? '' : `#${subject}`}`
+  const { customerId, rows, now, total } = ledger
+  const counters = compareCounters(meter, { before: rows, after: rows, now }).map((one) => ({
+    customerId,
+    day: null,
+    what: `redis counter ${nameOfAmount(one)}` as const,
+    ledger: String(one.ledger),
+    other: String(one.other)
+  }))
+  if (total === BigInt(meter.total)) return counters
+  const ofAll = {
+    customerId,
+    day: null,
+    what: 'redis total',
+    ledger: String(total),
+    other: String(meter.total)
+  } as const
+  return [ofAll, ...counters]
 }

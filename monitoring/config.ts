@@ -5,6 +5,13 @@
  */
 import Type, { type Static, type TObject } from 'typebox'
 import { accessVariables, findAccessContradictions } from './access/config.ts'
+import {
+  billingJobVariables,
+  billingVariables,
+  findBillingContradictions,
+  issuerVariables,
+  paymentVariables
+} from './billing/config.ts'
 import { webhookVariables } from './webhooks/config.ts'
 
 const HOUR_MS = 3_600_000
@@ -294,14 +301,20 @@ export const allFragments: readonly (readonly [title: string, fragment: TObject]
   ['Consumers', consumerVariables],
   ['API', apiVariables],
   ['API: credentials', accessVariables],
-  ['Webhooks', webhookVariables]
+  ['Webhooks', webhookVariables],
+  ['Billing', billingVariables],
+  ['Billing: who invoices', issuerVariables],
+  ['Billing: the worker', billingJobVariables],
+  ['Billing: payments', paymentVariables]
 ]
 
 type EveryVariable = Static<typeof kafkaVariables> &
   Static<typeof eventVariables> &
   Static<typeof meterVariables> &
   Static<typeof consumerVariables> &
-  Static<typeof accessVariables>
+  Static<typeof accessVariables> &
+  Static<typeof billingVariables> &
+  Static<typeof paymentVariables>
 
 /** What one variable alone can't tell. A variable the process does not load, or that is at fault itself, is undefined here. */
 export function findContradictions(env: Partial<EveryVariable>): string[] {
@@ -331,5 +344,5 @@ export function findContradictions(env: Partial<EveryVariable>): string[] {
   if (env.KAFKA_SASL_MECHANISM === 'plain' && env.KAFKA_TLS === false) {
     faults.push('KAFKA_SASL_MECHANISM plain sends the password as it is: set KAFKA_TLS')
   }
-  return [...faults, ...findAccessContradictions(env)]
+  return [...faults, ...findAccessContradictions(env), ...findBillingContradictions(env)]
 }

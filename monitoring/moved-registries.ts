@@ -1,6 +1,13 @@
-/** For tests: the registries of both kinds of process, made as the processes make them, with every metric moved once. */
+/** For tests: the registries of all kinds of process, made as the processes make them, with every metric moved once. */
 import type { Registry } from 'prom-client'
 import { countAudit, createAuditMetrics } from './audit-metrics.ts'
+import {
+  countBoundaries,
+  countCollected,
+  countJob,
+  createBillingMetrics,
+  setBillingStatus
+} from './billing/billing-metrics.ts'
 import {
   countInFlight,
   countTokens,
@@ -20,7 +27,7 @@ const TOKENS = { input: 5, cacheRead: 4, cacheWrite: 3, output: 2, reasoning: 1 
 const TAKEN_BACK = { input: -5, cacheRead: 0, cacheWrite: 0, output: 0, reasoning: 0 }
 
 export function movedRegistries(): readonly Registry[] {
-  return [movedApi(), movedIngest()]
+  return [movedApi(), movedIngest(), movedBilling()]
 }
 
 function movedApi(): Registry {
@@ -52,5 +59,19 @@ function movedIngest(): Registry {
   const outbox = createOutboxMetrics(registry)
   countPublished(outbox, [{ type: 'customer.created' }])
   setBacklog(outbox, { waiting: 4, oldestAt: 1_000 }, 3_000)
+  return registry
+}
+
+function movedBilling(): Registry {
+  const registry = createRegistry('billing')
+  const metrics = createBillingMetrics(registry)
+  observePools(registry, { rounds: () => POOL, gate: () => POOL })
+  countBoundaries(metrics, { invoiced: 7, empty: 2, parked: 1 })
+  countJob(metrics, { kind: 'run', outcome: 'completed', seconds: 12 }, 60_000)
+  countJob(metrics, { kind: 'collect', outcome: 'failed', seconds: 1 }, 60_000)
+  const none = { reminded: 0, givenUp: 0, skipped: 0, unanswered: 0, faulty: 0 }
+  countCollected(metrics, { ...none, succeeded: 3, pending: 1, failed: 1 })
+  const parkedByReason = new Map([['unrated-usage', 1]] as const)
+  setBillingStatus(metrics, { due: 3, parked: 1, parkedByReason, oldestDueAt: 1_000 }, 3_000)
   return registry
 }

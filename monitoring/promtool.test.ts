@@ -184,7 +184,7 @@ t.test('promtool takes the configuration and the alerts, and each story of them 
   for (const args of [
     ['check', 'config', join(FOLDER, 'prometheus.yml')],
     ['check', 'rules', join(FOLDER, 'alerts.yml')],
-    ['test', 'rules', join(FOLDER, 'alerts.test.yml')]
+    ['test', 'rules', join(FOLDER, 'alerts.test.yml'), join(FOLDER, 'alerts-of-days.test.yml')]
   ]) {
     const { exitCode, stdout, stderr } = await promtool(args)
     t.equal(exitCode, 0, args.join(' '), { stdout, stderr })
@@ -261,7 +261,7 @@ t.test(
     t.equal(new Set(cells).size, cells.length, 'none lies on another')
     t.same(
       panels.filter(({ type }) => type === 'row').map(({ title }) => title),
-      ['Token use', 'Quota checks and holds', 'Pipeline', 'API', 'Processes']
+      ['Token use', 'Quota checks and holds', 'Pipeline', 'API', 'Billing', 'Processes']
     )
     for (const { type, title, description, datasource, targets = [] } of panels) {
       if (type === 'row') continue

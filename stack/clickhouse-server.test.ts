@@ -95,6 +95,17 @@ t.test('parameters reach the engine as they were given, whatever they contain', 
   t.same(await select(query, given), [given])
 })
 
+t.test('parameters that are too long for a URL reach the engine in a form', async (t) => {
+  const names = Array.from({ length: 20_000 }, (_, i) => `cust'omer \\ ${i}\n`)
+  const answer = await client.query({
+    query: 'select length({names:Array(String)}) as count, {names:Array(String)}[20000] as last',
+    query_params: { names },
+    format: 'JSONEachRow',
+    use_multipart_params_auto: true
+  })
+  t.same(await answer.json(), [{ count: 20_000, last: names.at(-1) }])
+})
+
 t.test('an exception keeps its code and its type', async (t) => {
   const unknownTable = await select('select * from no_such_table').catch((error: unknown) => error)
   t.ok(unknownTable instanceof ClickHouseError)

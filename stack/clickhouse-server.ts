@@ -61,7 +61,11 @@ async function answer(engine: ChdbEngine, request: IncomingMessage, response: Se
     response.end('Ok.\n')
     return
   }
-  const statement = readStatement(url.searchParams, body)
+  const form = await readForm(request, body)
+  const statement =
+    form === null
+      ? readStatement(url.searchParams, body)
+      : readStatement(new URLSearchParams([...url.searchParams, ...form]), Buffer.alloc(0))
   const startedAt = performance.now()
   const result = await engine.run(statement)
   const queryId = url.searchParams.get('query_id') ?? randomUUID()
@@ -69,6 +73,14 @@ async function answer(engine: ChdbEngine, request: IncomingMessage, response: Se
   response.setHeader('X-ClickHouse-Summary', describeResult(result, performance.now() - startedAt))
   response.setHeader('Content-Type', 'text/plain; charset=UTF-8')
   response.end(result.bytes)
+}
+
+/** Statement and parameters in the fields of a form: how the client sends parameters that are too long for a URL. */
+async function readForm(request: IncomingMessage, body: Buffer): Promise<[name: string, text: string][] | null> {
+  const type = request.headers['content-type'] ?? ''
+  if (!type.startsWith('multipart/form-data')) return null
+  const form = await new Response(new Uint8Array(body), { headers: { 'content-type': type } }).formData()
+  return [...form].map(([name, value]) => [name, String(value)])
 }
 
 /** The statement is the `query` parameter, with an INSERT's data as the body, or else the body is the whole statement. */

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { findFreePort } from './machine/ports.ts'
+import { billingRedisUrl } from './service-urls.ts'
 import type { ServiceUrls } from './services.ts'
 import type { ProcessDefinition } from './supervisor.ts'
 
@@ -18,7 +19,7 @@ export async function planProcesses(urls: ServiceUrls, extra: Record<string, str
   const { apiKey, keys } = chooseApiKeys()
   const apiPort = process.env.API_PORT ?? String(await findFreePort())
   const apiUrl = `http://127.0.0.1:${apiPort}`
-  const shared = { ...urls, ...extra }
+  const shared = { ...urls, BILLING_REDIS_URL: billingRedisUrl(urls.REDIS_URL), ...extra }
   const api: ProcessDefinition = {
     name: 'api',
     entry: 'api/main.ts',
@@ -28,6 +29,7 @@ export async function planProcesses(urls: ServiceUrls, extra: Record<string, str
   const definitions = [
     await planConsumer('meter', shared),
     await planConsumer('analytics', shared, RUN_WITH_ANALYTICS),
+    await planBilling(shared),
     api
   ]
   return { definitions, apiUrl, apiKey }
@@ -46,6 +48,16 @@ async function planConsumer(
     name,
     entry: 'ingest/main.ts',
     environment: { ...shared, CONSUMERS: [name, ...others].join(','), METRICS_PORT: port },
+    readyUrl: `http://127.0.0.1:${port}/readyz`
+  }
+}
+
+async function planBilling(shared: Readonly<Record<string, string>>): Promise<ProcessDefinition> {
+  const port = String(await findFreePort())
+  return {
+    name: 'billing',
+    entry: 'billing-job/main.ts',
+    environment: { ...shared, METRICS_PORT: port },
     readyUrl: `http://127.0.0.1:${port}/readyz`
   }
 }

@@ -16,3 +16,13 @@ export function serviceUrl(name: keyof ServiceUrls): string {
   if (!url) throw new Error(`${name} is not set and no stack is up: run npm run stack:up`)
   return url
 }
+
+/** The Redis of the job queue beside a meter's: as the environment says, else database 1 of the same server. */
+export function billingRedisUrl(redisUrl: string): string {
+  const { BILLING_REDIS_URL: given } = process.env
+  if (given) return given
+  // A cluster has no database 1: the queue is then on the stack's own server.
+  const url = new URL(redisUrl.includes(',') ? serviceUrl('REDIS_URL') : redisUrl)
+  url.pathname = '/1'
+  return url.href
+}

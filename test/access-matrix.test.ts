@@ -19,8 +19,10 @@ import {
 import { RULES, tokenOf } from '../api/access/test-tokens.ts'
 import { tokenVerifier } from '../api/access/verify-token.ts'
 import { API_KEY, NOW } from '../api/ports-in-memory.ts'
+import { billDue } from '../billing-job/bill-due.ts'
 import { hashOf } from '../domain/customers/api-key.ts'
 import { Database } from '../sql/connect.ts'
+import { ALL_AGREE, TERMS } from './billing/billing-service.ts'
 import { startCustomerService } from './customer-service.ts'
 
 const HOLD = {
@@ -50,6 +52,9 @@ const service = await startCustomerService(
 const { app, call, told, answers } = service
 const document: Document = JSON.parse((await app.inject('/openapi.json')).payload)
 const routes = routesOf(app.routeTable)
+
+/** The one route of the version that asks for no credential. */
+const SIGNED_ROUTE = '/v1/payment-events/stripe'
 
 interface Credential {
   readonly name: string
@@ -102,7 +107,43 @@ async function rowsOf(canary: string): Promise<CustomerRows> {
   const deliveries = await call(`GET /v1/webhook-endpoints/${webhookEndpointId}/deliveries?limit=1`)
   const { eventId } = deliveries.body.data[0]
   const apiKeyId = keys.body.data[0].id
-  return { customerId, userId, subscriptionId, grantId, apiKeyId, webhookEndpointId, eventId, canary }
+  const invoiceId = await billed(subscriptionId)
+  const creditNotes = '/v1/invoices/{invoiceId}/credit-notes'
+  const creditNoteId = await made(`POST /v1/invoices/${invoiceId}/credit-notes`, exampleBody(creditNotes))
+  const { paymentId } = await paid(customerId, invoiceId)
+  return {
+    customerId,
+    userId,
+    subscriptionId,
+    grantId,
+    invoiceId,
+    creditNoteId,
+    paymentId,
+    apiKeyId,
+    webhookEndpointId,
+    eventId,
+    canary
+  }
+}
+
+/** By hand, in part; and an account to pay through. */
+async function paid(customerId: string, invoiceId: string): Promise<{ readonly paymentId: string }> {
+  const payment = { ...exampleBody('/v1/invoices/{invoiceId}/payments'), amountMinor: '10' }
+  const paymentId = await made(`POST /v1/invoices/${invoiceId}/payments`, payment)
+  const account = { provider: 'stripe', providerCustomer: `cus_${customerId}`, providerMethod: 'pm_card' }
+  const { status, text } = await call(`PUT /v1/customers/${customerId}/payment-account`, account)
+  if (status !== 200) throw new Error(`no account was put: ${text}`)
+  return { paymentId }
+}
+
+/** The first invoice, of the base fee in advance. */
+async function billed(subscriptionId: string): Promise<string> {
+  await call(`POST /v1/subscriptions/${subscriptionId}/activate`)
+  const terms = { ...TERMS, graceMs: 0 }
+  const ask = { batchSize: 10, concurrency: 1, subscriptionId, onProgress: () => undefined, isStopped: () => false }
+  await billDue({ store: service.billingStore, gate: ALL_AGREE, terms, now: service.now }, ask)
+  const { body } = await call(`GET /v1/invoices?subscriptionId=${subscriptionId}`)
+  return body.data[0].id
 }
 
 const own = await rowsOf('canary-of-a')
@@ -183,6 +224,8 @@ interface Case {
 
 /** Null: as it should be. */
 function faultOf({ route, credential, idCase }: Case, status: number): string | null {
+  // Signed by who calls: no credential opens it.
+  if (route.url === SIGNED_ROUTE && route.access === 'public') return status === 401 ? null : 'is not 401'
   if (route.access === undefined || route.access === 'public') return 'states no rule'
   const verdict = credential.verdict(route.access)
   if (verdict === 'unauthenticated') return status === 401 ? null : 'is not 401'

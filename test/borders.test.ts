@@ -22,6 +22,8 @@ const PACKAGES = [
   'fastify',
   '@fastify/cors',
   'bullmq',
+  'stripe',
+  'pdfkit',
   'pino',
   'temporal-polyfill'
 ]
@@ -35,7 +37,9 @@ const DRIVERS: readonly { readonly home: string; readonly driver: string }[] = [
   { home: 'sql', driver: 'pg' },
   { home: 'api', driver: 'fastify' },
   { home: 'api', driver: '@fastify/cors' },
-  { home: 'billing-job', driver: 'bullmq' }
+  { home: 'api', driver: 'pdfkit' },
+  { home: 'billing-job', driver: 'bullmq' },
+  { home: 'payments', driver: 'stripe' }
 ]
 
 const ALLOWED: readonly PlantedFile[] = [
@@ -47,11 +51,12 @@ const ALLOWED: readonly PlantedFile[] = [
   { file: 'meter/keys.ts', imports: [] },
   { file: 'sql/store.ts', imports: ['../domain/ports.ts', 'pg', 'slonik'] },
   { file: 'clickhouse/usage-log.ts', imports: ['../domain/ports.ts', '@clickhouse/client'] },
+  { file: 'payments/provider.ts', imports: ['../domain/ports.ts', 'stripe'] },
   { file: 'monitoring/logger.ts', imports: ['pino', '../domain/ports.ts'] },
   { file: 'ingest/consumer.ts', imports: ['../domain/ports.ts', '../monitoring/logger.ts', 'kafkajs'] },
   { file: 'ingest/main.ts', imports: ['./consumer.ts', '../meter/meter.ts', '../sql/store.ts'] },
   { file: 'ingest/dead-letters-command.ts', imports: ['../sql/store.ts', './consumer.ts'] },
-  { file: 'api/app.ts', imports: ['../domain/ports.ts', 'fastify', '@fastify/cors'] },
+  { file: 'api/app.ts', imports: ['../domain/ports.ts', 'fastify', '@fastify/cors', 'pdfkit'] },
   { file: 'api/main.ts', imports: ['./app.ts', '../ingest/consumer.ts', '../clickhouse/usage-log.ts'] },
   { file: 'billing-job/close-period.ts', imports: ['../domain/ports.ts', 'bullmq'] },
   { file: 'stack/start.ts', imports: ['../api/main.ts', '../test/wait.ts', 'chdb', 'ioredis', 'kafkajs'] },
@@ -68,7 +73,13 @@ const PLANTED: readonly PlantedFile[] = [
   { file: 'meter/reads-sql.ts', imports: ['../sql/store.ts'], breaks: ['adapters-import-only-domain'] },
   { file: 'sql/logs.ts', imports: ['../monitoring/logger.ts'], breaks: ['adapters-import-only-domain'] },
   { file: 'clickhouse/asks-api.ts', imports: ['../api/app.ts'], breaks: ['adapters-import-only-domain'] },
+  { file: 'payments/looks-up.ts', imports: ['../sql/store.ts'], breaks: ['adapters-import-only-domain'] },
   { file: 'ingest/counts.ts', imports: ['../meter/meter.ts'], breaks: ['processes-import-no-adapter-and-no-process'] },
+  {
+    file: 'billing-job/charges.ts',
+    imports: ['../payments/provider.ts'],
+    breaks: ['processes-import-no-adapter-and-no-process']
+  },
   {
     file: 'api/asks-ingest.ts',
     imports: ['../ingest/consumer.ts'],

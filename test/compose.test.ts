@@ -29,15 +29,24 @@ const documented = new Set(
   [...readFileSync(join(root, '.env.example'), 'utf8').matchAll(/^#? ?([A-Z][A-Z0-9_]*)=/gm)].map(([, name]) => name)
 )
 
-t.test('the services are those of the architecture, and three processes are ours', async (t) => {
+t.test('the services are those of the architecture, and four processes are ours', async (t) => {
   t.same(
     services
       .filter(([, { profiles }]) => profiles === undefined)
       .map(([name]) => name)
       .sort(),
-    ['analytics-consumer', 'clickhouse', 'customer-service', 'kafka', 'meter-consumer', 'postgres', 'redis']
+    [
+      'analytics-consumer',
+      'billing-job',
+      'clickhouse',
+      'customer-service',
+      'kafka',
+      'meter-consumer',
+      'postgres',
+      'redis'
+    ]
   )
-  t.same(ours.map(([name]) => name).sort(), ['analytics-consumer', 'customer-service', 'meter-consumer'])
+  t.same(ours.map(([name]) => name).sort(), ['analytics-consumer', 'billing-job', 'customer-service', 'meter-consumer'])
 })
 
 for (const [name, service] of services) {

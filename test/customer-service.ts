@@ -5,8 +5,17 @@ import type { ApiDependencies } from '../api/api-dependencies.ts'
 import { type Answers, NOW, startTestApp, type TestApp } from '../api/ports-in-memory.ts'
 import { limitRefresh } from '../api/renew-limits.ts'
 import type { CompiledLimits } from '../domain/tokens/limit.ts'
+import { PostgresBillingStore } from '../sql/billing/billing-store.ts'
+import { PostgresCreditNoteStore } from '../sql/billing/credit-note-store.ts'
+import { PostgresInvoiceStore } from '../sql/billing/invoice-store.ts'
+import { PostgresLineLedger } from '../sql/billing/line-ledger.ts'
+import { PostgresCollectStore } from '../sql/billing/payments/collect-store.ts'
+import { PostgresPaymentAccountStore } from '../sql/billing/payments/payment-account-store.ts'
+import { PostgresPaymentStore } from '../sql/billing/payments/payment-store.ts'
+import { PostgresRefundStore } from '../sql/billing/payments/refund-store.ts'
 import { PostgresAuditStore } from '../sql/change/audit-store.ts'
 import { PostgresIdempotencyStore } from '../sql/change/idempotency-store.ts'
+import { Database } from '../sql/connect.ts'
 import { EntityDatabase } from '../sql/connect-slonik.ts'
 import { PostgresApiKeyStore } from '../sql/customers/api-key-store.ts'
 import { PostgresCustomerStore } from '../sql/customers/customer-store.ts'
@@ -31,13 +40,17 @@ interface Teardown {
 export interface CustomerService extends TestApp {
   readonly databaseUrl: string
   readonly entities: EntityDatabase
+  readonly billingStore: PostgresBillingStore
   readonly stores: Pick<
     ApiDependencies,
     | 'apiKeyStore'
+    | 'creditNoteStore'
     | 'customerStore'
     | 'grantStore'
+    | 'invoiceStore'
     | 'limitRefresh'
     | 'limitStore'
+    | 'lineLedger'
     | 'planStore'
     | 'subscriptionStore'
     | 'userStore'
@@ -61,6 +74,8 @@ export async function startCustomerService(
     applicationName: 'customer-service-test',
     connectionsMax: CONNECTIONS_MAX
   })
+  const billing = new Database({ databaseUrl, applicationName: 'billing-test', role: 'tokenmeter_platform' })
+  const billingStore = new PostgresBillingStore(billing)
   let at = NOW
   const now = () => at
   const limitStore = new PostgresLimitStore(entities)
@@ -81,6 +96,14 @@ export async function startCustomerService(
     planStore: new PostgresPlanStore(entities),
     subscriptionStore: new PostgresSubscriptionStore(entities),
     userStore: new PostgresUserStore(entities),
+    invoiceStore: new PostgresInvoiceStore(entities),
+    creditNoteStore: new PostgresCreditNoteStore(entities),
+    billingStories: billingStore,
+    lineLedger: new PostgresLineLedger(entities),
+    paymentStore: new PostgresPaymentStore(entities),
+    refundStore: new PostgresRefundStore(entities),
+    paymentAccountStore: new PostgresPaymentAccountStore(entities),
+    collectStore: new PostgresCollectStore(entities),
     apiKeyStore: new PostgresApiKeyStore(entities),
     auditSearch: auditStore,
     auditEraser: auditStore,
@@ -91,12 +114,13 @@ export async function startCustomerService(
   const started = await startTestApp(given, { ...stores, now, ...others })
   t.teardown(async () => {
     await started.app.close()
-    await entities.close()
+    await Promise.all([entities.close(), billing.close()])
   })
   return {
     ...started,
     databaseUrl,
     entities,
+    billingStore,
     stores,
     inForce,
     now,

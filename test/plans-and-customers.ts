@@ -75,7 +75,10 @@ export async function addPlan({ stores }: Service, content: Partial<PlanVersion>
 }
 
 /** The headers of a credential of the customer's that opens whatever any of its roles may. */
-export async function addKey({ stores, now }: Service, customerId: string): Promise<Record<string, string>> {
+export async function addKey(
+  { stores, now }: { readonly stores: Pick<Service['stores'], 'apiKeyStore'>; readonly now: Service['now'] },
+  customerId: string
+): Promise<Record<string, string>> {
   const secret = makeSecret('test')
   const key = {
     id: randomUUIDv7(),

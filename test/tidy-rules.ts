@@ -25,6 +25,7 @@ export const CODE_FOLDERS = [
   'billing-job',
   'sql',
   'clickhouse',
+  'payments',
   'monitoring',
   'bench',
   'stack',

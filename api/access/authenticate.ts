@@ -17,6 +17,8 @@ import type { TokenVerifier } from './verify-token.ts'
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: Access
+    /** For a browser's own pages: the key may come as the password of HTTP Basic, and the browser is told to ask for it. */
+    takesBasic?: true
   }
   interface FastifyRequest {
     /** Who calls; null on a public route. */
@@ -74,8 +76,9 @@ async function identify(request: FastifyRequest, credentials: Credentials, cache
     if (found === null) throw unknownKey()
     return found
   } catch (error) {
-    if (error instanceof ProblemError && statusOfProblem(error.code) === 401) await rateLimits.noteGuess(request)
-    throw error
+    if (!(error instanceof ProblemError) || statusOfProblem(error.code) !== 401) throw error
+    await rateLimits.noteGuess(request)
+    throw request.routeOptions.config.takesBasic === true ? askingForBasic(error) : error
   }
 }
 
@@ -89,11 +92,29 @@ function presented(request: FastifyRequest): { readonly text: string; readonly i
       'Send an API key or a token as `Authorization: Bearer`, or a key as `X-API-Key`.'
     )
   }
-  const text = /^Bearer +(?<text>\S+)$/i.exec(authorization)?.groups?.text
+  const { takesBasic = false } = request.routeOptions.config
+  const text = takesBasic ? bearerOrPassword(authorization) : bearer(authorization)
   if (text === undefined) {
     throw refusal('authentication-required', 'Authorization must be `Bearer` and the API key or token.')
   }
   return bounded(text, text.includes('.'))
+}
+
+function bearer(authorization: string): string | undefined {
+  return /^Bearer +(?<text>\S+)$/i.exec(authorization)?.groups?.text
+}
+
+/** The user's name of HTTP Basic says nothing: the key says who it is. */
+function bearerOrPassword(authorization: string): string | undefined {
+  const encoded = /^Basic +(?<encoded>[\w+/]+=*)$/i.exec(authorization)?.groups?.encoded
+  if (encoded === undefined) return bearer(authorization)
+  return /^[^:]*:(?<password>\S+)$/.exec(Buffer.from(encoded, 'base64').toString())?.groups?.password
+}
+
+function askingForBasic({ code, message }: ProblemError): ProblemError {
+  return new ProblemError(code, message, {
+    headers: { 'www-authenticate': 'Basic realm="tokenmeter", charset="UTF-8"' }
+  })
 }
 
 function bounded(text: string, isToken: boolean): { readonly text: string; readonly isToken: boolean } {

@@ -11,6 +11,10 @@ export interface CustomerRows {
   readonly subscriptionId: string
   readonly apiKeyId: string
   readonly grantId: string
+  /** Finalized, with a line. */
+  readonly invoiceId: string
+  readonly creditNoteId: string
+  readonly paymentId: string
   readonly webhookEndpointId: string
   /** Of an event that was posted to the endpoint, or is to be. */
   readonly eventId: string
@@ -25,11 +29,14 @@ const ROW_PARAMETERS = [
   'subscriptionId',
   'apiKeyId',
   'grantId',
+  'invoiceId',
+  'creditNoteId',
+  'paymentId',
   'webhookEndpointId',
   'eventId'
 ] as const
-/** The platform's own rows, ids of clients within the customer that the body names, and events that only the platform names. */
-const SHARED_PARAMETERS: ReadonlySet<string> = new Set(['planId', 'holdId', 'id'])
+/** The platform's own rows, ids of clients within the customer that the body names, places in a row, and events that only the platform names. */
+const SHARED_PARAMETERS: ReadonlySet<string> = new Set(['planId', 'holdId', 'position', 'id'])
 
 export interface Route {
   readonly method: HTTPMethods

@@ -16,9 +16,9 @@ import { type Fresh, type Judged, judgeCustomer, judgeUser, refused } from '../.
 import { judgeSubscription } from '../../domain/customers/import/judge-subscription.ts'
 import type { JsonObject } from '../../domain/json.ts'
 import type { PublishedEventType } from '../../domain/published-event.ts'
+import { subscriptionToJson } from '../../domain/subscriptions/subscription-json.ts'
 import type { Transition } from '../../domain/subscriptions/subscription-life-cycle.ts'
 import { tellCustomer } from '../schemas/customers.ts'
-import { tellSubscription } from '../schemas/subscriptions.ts'
 import { tellUser } from '../schemas/users.ts'
 
 const ACTOR = { kind: 'service', id: 'tokenmeter-migrate', address: null, requestId: null } as const
@@ -80,7 +80,7 @@ export const JUDGE_BATCH: { readonly [Part in ImportPart]: Judge<Part> } = {
         id: next.id,
         customerId: next.customerId,
         before: null,
-        after: tellSubscription(next)
+        after: subscriptionToJson(next)
       })
     })
     return { ...NOTHING, ...judged, subscriptions: written }

@@ -146,6 +146,19 @@ t.test('a customer has one live subscription, however many are asked for at once
   t.match(await ask(), { status: 201 })
 })
 
+t.test('one that began some days ago begins with that day, and not before another one ended', async (t) => {
+  const { id: customerId } = await addCustomer(service)
+  const daysAgo = (days: number) => new Date(service.now() - days * 86_400_000).toISOString()
+  const ask = (startsAt: string) => call('POST /v1/subscriptions', { customerId, planId: basic.id, startsAt })
+  for (const startsAt of [daysAgo(-1), daysAgo(36)])
+    t.match(await ask(startsAt), { status: 400, body: { errors: [{ field: 'startsAt' }] } })
+  const { body } = await ask(daysAgo(3))
+  t.match(body, { currentPeriod: { start: '2026-03-08T23:00:00.000Z' }, createdAt: daysAgo(0) })
+  await call(`POST /v1/subscriptions/${body.id}/cancel`, { when: 'now' })
+  t.match(await ask(daysAgo(1)), { status: 409, body: { code: 'subscription-overlaps' } })
+  t.match(await ask(daysAgo(0)), { status: 201 })
+})
+
 t.test("a customer's credential finds its own subscription and no other", async (t) => {
   const [own, foreign] = [await subscribed(), await subscribed()]
   const key = await addKey(service, own.customerId)

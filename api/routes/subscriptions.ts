@@ -1,6 +1,7 @@
 import { randomUUIDv7 } from 'node:crypto'
 import Type from 'typebox'
 import { changePlan, planChangeTerms } from '../../domain/subscriptions/plan-change.ts'
+import { subscriptionToJson } from '../../domain/subscriptions/subscription-json.ts'
 import { cancel, createSubscription, keep, pause, resume } from '../../domain/subscriptions/subscription-life-cycle.ts'
 import { activate } from '../../domain/subscriptions/subscription-renewal.ts'
 import { EVERY_ROLE } from '../access/access-rule.ts'
@@ -42,6 +43,7 @@ const SubscriptionPath = Type.Object(
   },
   schemas.strict
 )
+const DAY_MS = 86_400_000
 const BODY_FAULTS = ['malformed-json', 'unsupported-media-type'] as const
 const PLAN_FAULTS = ['unknown-plan', 'plan-not-available', 'customer-not-active'] as const
 
@@ -77,6 +79,7 @@ function createRoute(api: Api, dependencies: SubscriptionDependencies): void {
             'validation-failed',
             'unknown-customer',
             'subscription-exists',
+            'subscription-overlaps',
             'conflicting-change',
             'idempotency-in-flight',
             'idempotency-key-reused',
@@ -90,11 +93,13 @@ function createRoute(api: Api, dependencies: SubscriptionDependencies): void {
       const customer = await dependencies.customerStore.find(reachOf(request), customerId)
       if (customer === null) throw unknownCustomer(customerId)
       const plan = await findPlan(request, dependencies, planId)
-      const outcome = createSubscription({ id: randomUUIDv7(), customer, plan, now: now() })
+      const outcome = createSubscription({ id: randomUUIDv7(), customer, plan, ...startOf(request.body, now()) })
       if ('refused' in outcome) throw refusal(outcome.refused)
       const { change, told, headers } = changeBy(request, outcome, null)
       const inserted = await subscriptionStore.insert(outcome, change)
       if (inserted === 'customer-changed') throw lostRace(undefined)
+      if (inserted === 'overlaps')
+        throw new ProblemError('subscription-overlaps', `${customerId} had another subscription after startsAt.`)
       if (inserted === 'another-is-live') {
         throw new ProblemError(
           'subscription-exists',
@@ -105,6 +110,13 @@ function createRoute(api: Api, dependencies: SubscriptionDependencies): void {
       return reply.code(201).headers(headers).send(told)
     }
   )
+}
+
+function startOf({ startsAt }: { readonly startsAt?: string }, now: number): { now: number; startsAt: number } {
+  const at = startsAt === undefined ? now : Date.parse(startsAt)
+  if (at <= now && at >= now - subscriptions.STARTED_DAYS_MAX * DAY_MS) return { now, startsAt: at }
+  const message = `must lie within the last ${subscriptions.STARTED_DAYS_MAX} days`
+  throw new ProblemError('validation-failed', 'See `errors`.', { errors: [{ field: 'startsAt', message }] })
 }
 
 function listRoute(api: Api, { subscriptionStore }: SubscriptionDependencies): void {
@@ -134,7 +146,7 @@ function listRoute(api: Api, { subscriptionStore }: SubscriptionDependencies): v
     async (request) => {
       const { customerId = null, status = null, ...page } = request.query
       const asked = { customerId, status, ...pageAsked(page) }
-      return tellPage(await subscriptionStore.list(reachOf(request), asked), subscriptions.tellSubscription)
+      return tellPage(await subscriptionStore.list(reachOf(request), asked), subscriptionToJson)
     }
   )
 }
@@ -159,7 +171,7 @@ function getRoute(api: Api, { subscriptionStore }: SubscriptionDependencies): vo
       const { subscriptionId } = request.params
       const subscription = await subscriptionStore.find(reachOf(request), subscriptionId)
       if (subscription === null) throw unknownSubscription(subscriptionId)
-      return reply.headers(etagOf(subscription)).send(subscriptions.tellSubscription(subscription))
+      return reply.headers(etagOf(subscription)).send(subscriptionToJson(subscription))
     }
   )
 }

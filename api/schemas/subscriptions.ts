@@ -2,7 +2,7 @@ import Type from 'typebox'
 import type { JsonObject } from '../../domain/json.ts'
 import type { PlanVersion } from '../../domain/subscriptions/plan.ts'
 import type { PlanChangeTerms } from '../../domain/subscriptions/plan-change.ts'
-import { SUBSCRIPTION_STATUSES, type Subscription } from '../../domain/subscriptions/subscription.ts'
+import { SUBSCRIPTION_STATUSES } from '../../domain/subscriptions/subscription.ts'
 import * as schemas from './shared.ts'
 
 const PLAN_ID = '0198c0de-0000-7000-8000-000000000021'
@@ -15,6 +15,9 @@ const PlanId = Type.String({
   pattern: schemas.VISIBLE,
   examples: [PLAN_ID]
 })
+/** As long as usage may come late: what is older was counted under nothing that could be billed. */
+export const STARTED_DAYS_MAX = 35
+
 const AMOUNT = 'in the minor unit of the currency, decimal digits'
 
 export const Status = schemas.oneOf(
@@ -23,7 +26,14 @@ export const Status = schemas.oneOf(
 )
 
 export const NewSubscriptionBody = Type.Object(
-  { customerId: schemas.CustomerId, planId: PlanId },
+  {
+    customerId: schemas.CustomerId,
+    planId: PlanId,
+    startsAt: Type.Optional({
+      ...schemas.Instant,
+      description: `Since when the customer uses the plan: usage from its quarter-hour on is billed. At most ${STARTED_DAYS_MAX} days ago; left out: now.`
+    })
+  },
   { ...schemas.strict, title: 'NewSubscription', examples: [{ customerId: 'clinic-42', planId: PLAN_ID }] }
 )
 
@@ -142,28 +152,6 @@ export const PLAN_CHANGE_EXAMPLE = {
   netMinor: '3065'
 } as const
 
-export function tellSubscription(subscription: Subscription) {
-  const { id, customerId, planId, status, anchor, interval, timeZone, version } = subscription
-  const { currentPeriod, scheduledChange } = subscription
-  return {
-    id,
-    customerId,
-    planId,
-    status,
-    anchor,
-    interval,
-    timeZone,
-    currentPeriod: { start: instant(currentPeriod.start), end: instant(currentPeriod.end) },
-    trialEnd: instantOrNull(subscription.trialEnd),
-    scheduledChange: scheduledChange === null ? null : { ...scheduledChange, at: instant(scheduledChange.at) },
-    pausedAt: instantOrNull(subscription.pausedAt),
-    canceledAt: instantOrNull(subscription.canceledAt),
-    version,
-    createdAt: instant(subscription.createdAt),
-    updatedAt: instant(subscription.updatedAt)
-  } satisfies JsonObject
-}
-
 export function tellPlanChange({ id, currency }: PlanVersion, terms: PlanChangeTerms) {
   const { when, at, creditMinor, chargeMinor, netMinor } = terms
   return {
@@ -179,8 +167,4 @@ export function tellPlanChange({ id, currency }: PlanVersion, terms: PlanChangeT
 
 function instant(ms: number): string {
   return new Date(ms).toISOString()
-}
-
-function instantOrNull(ms: number | null): string | null {
-  return ms === null ? null : instant(ms)
 }

@@ -4,12 +4,12 @@ import { PLATFORM } from '../../domain/change.ts'
 import type { PlanVersion } from '../../domain/subscriptions/plan.ts'
 import type { PlanChangeAsk } from '../../domain/subscriptions/plan-change.ts'
 import type { Subscription } from '../../domain/subscriptions/subscription.ts'
+import { subscriptionToJson } from '../../domain/subscriptions/subscription-json.ts'
 import type { Outcome, RefusalCode, Transition } from '../../domain/subscriptions/subscription-life-cycle.ts'
 import type { LimitRefresh } from '../../domain/tokens/effective/limit-refresh.ts'
 import { changeOf, reachOf } from '../changes/change-of.ts'
 import { refreshLimits } from '../changes/refresh-limits.ts'
 import { type ProblemCode, ProblemError } from '../problem.ts'
-import { tellSubscription } from '../schemas/subscriptions.ts'
 import { checkMatch, etagOf, lostRace } from '../schemas/versions.ts'
 import { catchUp, type RenewalDependencies } from './renew-subscriptions.ts'
 
@@ -42,7 +42,7 @@ export async function changeSubscription(
   request: SubscriptionRequest,
   reply: FastifyReply,
   { dependencies, decide }: Changing
-): Promise<ReturnType<typeof tellSubscription>> {
+): Promise<ReturnType<typeof subscriptionToJson>> {
   const before = await findSubscription(request, dependencies)
   const outcome = await decide(before)
   if ('refused' in outcome) throw refusal(outcome.refused)
@@ -99,13 +99,13 @@ export async function planChangeAsk(
 
 /** The change that brings a transition into the store, with what is answered: 201 for one that follows nothing. */
 export function changeBy(request: FastifyRequest, { next, events }: Transition, before: Subscription | null) {
-  const told = tellSubscription(next)
+  const told = subscriptionToJson(next)
   const headers = etagOf(next)
   const change = changeOf(request, {
     customerId: next.customerId,
     action: events[0],
     entity: { kind: 'subscription', id: next.id },
-    before: before === null ? null : tellSubscription(before),
+    before: before === null ? null : subscriptionToJson(before),
     after: told,
     at: next.updatedAt,
     events,

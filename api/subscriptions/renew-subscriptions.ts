@@ -11,11 +11,11 @@ import type { CustomerStore } from '../../domain/customers/customer-store.ts'
 import { RetryableError } from '../../domain/errors.ts'
 import type { PlanStore } from '../../domain/subscriptions/plan-store.ts'
 import type { Subscription } from '../../domain/subscriptions/subscription.ts'
+import { subscriptionToJson } from '../../domain/subscriptions/subscription-json.ts'
 import type { Transition } from '../../domain/subscriptions/subscription-life-cycle.ts'
 import { isRenewalDue, type RenewalContext, renew } from '../../domain/subscriptions/subscription-renewal.ts'
 import type { SubscriptionStore } from '../../domain/subscriptions/subscription-store.ts'
 import { Rounds } from '../rounds.ts'
-import { tellSubscription } from '../schemas/subscriptions.ts'
 
 const INTERVAL_MS = 1_000
 /** After this long a subscription whose renewal failed is due again. */
@@ -99,7 +99,7 @@ export async function renewalContext(
 /** The trail says when it was done; the events say of when it is: the end of the period before, however late it was. */
 function changeBy({ next, events, closed }: Transition, before: Subscription): Change {
   const { customerId, id } = next
-  const after = tellSubscription(next)
+  const after = subscriptionToJson(next)
   const at = closed?.end ?? next.updatedAt
   return {
     reach: PLATFORM,
@@ -110,7 +110,7 @@ function changeBy({ next, events, closed }: Transition, before: Subscription): C
         actor: ACTOR,
         action: events[0],
         entity: { kind: 'subscription', id },
-        before: tellSubscription(before),
+        before: subscriptionToJson(before),
         after,
         at: next.updatedAt
       }

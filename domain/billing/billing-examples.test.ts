@@ -1,51 +1,20 @@
 /** The figures of docs/billing.md: each table is read from the page and reckoned again from what the text around it says. */
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { count, money, tableOf } from '../../test/billing/billing-page.ts'
 import { CHARGE_MODELS, type Price } from '../subscriptions/plan.ts'
 import type { Grant } from '../tokens/grants/grant.ts'
 import { quarterOf } from '../tokens/quarter-hour.ts'
 import { NO_TOKENS } from '../tokens/token-pools.ts'
 import { baseFeeLines } from './boundary-fees.ts'
-import { minorDigits } from './currency.ts'
 import { sumOf } from './exact-amounts.ts'
 import { invoiceTotals } from './invoice-totals.ts'
 import { type MinimumLine, rateUsage, type UsageLine } from './rate-usage.ts'
 import type { RatedRow, RatingSegment } from './usage-by-price.ts'
 
-const page = readFileSync(new URL('../../docs/billing.md', import.meta.url), 'utf8')
 const JUNE = { start: Date.parse('2026-06-01T00:00Z'), end: Date.parse('2026-07-01T00:00Z') }
 const JULY = { start: JUNE.end, end: Date.parse('2026-08-01T00:00Z') }
 const timeZone = 'Africa/Dakar'
-
-/** The rows of the last table of a section, without its head. */
-function tableOf(heading: string): string[][] {
-  const section = page.split(/^## /m).find((text) => text.startsWith(`${heading}\n`)) ?? ''
-  const rows =
-    section
-      .match(/(?:^\|.*\n)+/gm)
-      ?.at(-1)
-      ?.trimEnd()
-      .split('\n')
-      .slice(2) ?? []
-  return rows.map((row) =>
-    row
-      .slice(1, -1)
-      .split('|')
-      .map((cell) => cell.trim())
-  )
-}
-
-function money(amountMinor: bigint, currency: string): string {
-  const digits = minorDigits(currency)
-  const text = String(amountMinor < 0n ? -amountMinor : amountMinor).padStart(digits + 1, '0')
-  const whole = count(BigInt(text.slice(0, text.length - digits)))
-  return `${amountMinor < 0n ? '-' : ''}${whole}${digits === 0 ? '' : `.${text.slice(-digits)}`}`
-}
-
-function count(tokens: bigint | number): string {
-  return tokens.toLocaleString('en')
-}
 
 function priceOf(change: Partial<Price>): Price {
   return {

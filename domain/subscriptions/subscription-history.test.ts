@@ -9,11 +9,13 @@ import type { PlanVersion } from './plan.ts'
 import { changePlan } from './plan-change.ts'
 import { isLive, type Subscription, type SubscriptionChange, type SubscriptionPeriod } from './subscription.ts'
 import {
+  becomePastDue,
   cancel,
   createSubscription,
   keep,
   type Outcome,
   pause,
+  recover,
   resume,
   type Transition
 } from './subscription-life-cycle.ts'
@@ -56,7 +58,7 @@ const ZONES = [
   'Pacific/Kiritimati',
   'Pacific/Pago_Pago'
 ]
-const ACTS = ['activate', 'change', 'pause', 'resume', 'cancel', 'keep', 'renew', 'move'] as const
+const ACTS = ['activate', 'change', 'pause', 'resume', 'owe', 'recover', 'cancel', 'keep', 'renew', 'move'] as const
 
 const anyStep = fc.record({
   act: fc.constantFrom(...ACTS),
@@ -127,8 +129,8 @@ function faultOf({ subscription, periods, changes }: Kept, now: number): string 
 
 const LEGAL: Readonly<Record<Subscription['status'], readonly Subscription['status'][]>> = {
   trialing: ['trialing', 'active', 'canceled', 'ended'],
-  active: ['active', 'paused', 'canceled', 'ended'],
-  past_due: ['past_due', 'canceled', 'ended'],
+  active: ['active', 'past_due', 'paused', 'canceled', 'ended'],
+  past_due: ['past_due', 'active', 'canceled', 'ended'],
   paused: ['paused', 'active', 'canceled', 'ended'],
   canceled: [],
   ended: []
@@ -164,6 +166,10 @@ function asked(kept: Kept, { act, planId, when }: Step, context: { now: number; 
       return pause(subscription, now)
     case 'resume':
       return resume(subscription, now)
+    case 'owe':
+      return becomePastDue(subscription, now)
+    case 'recover':
+      return recover(subscription, now)
     case 'cancel':
       return cancel(subscription, { when: when ?? 'period-end', now })
     case 'keep':

@@ -3,6 +3,8 @@
  * written, or why not; plan-change.ts and subscription-renewal.ts have the other rules of this shape.
  *
  *   trialing ──► active ◄──► paused          trialing, active, past_due, paused ──► canceled (now), ended (at the period's end)
+ *                  ▲
+ *                  └──────► past_due         (an invoice is overdue, until none is)
  *
  * What is asked for holds from the first instant of its quarter-hour on. Periods go on through a pause, so that they stay
  * contiguous; it is the changes that tell billing for which days of them no base fee is due.
@@ -60,17 +62,19 @@ export interface SubscriptionAsk {
   readonly customer: Customer
   readonly plan: PlanVersion
   readonly now: number
+  /** Since when the customer uses the plan, ms; not after now, which it is unless told. */
+  readonly startsAt?: number
 }
 
 /**
  * Begins with the customer's day. A trial is a period of its own, of whole days; those that are paid for follow it, and are anchored
- * to the day after it.
+ * to the day after it. One that began so long ago that periods have ended since is brought up to date by renewing it.
  */
-export function createSubscription({ id, customer, plan, now }: SubscriptionAsk): Outcome {
+export function createSubscription({ id, customer, plan, now, startsAt = now }: SubscriptionAsk): Outcome {
   const refused = planRefusal(plan, customer)
   if (refused !== null) return refused
   const { timeZone } = customer
-  const today = localDay(now, timeZone)
+  const today = localDay(startsAt, timeZone)
   const anchorDay = today.add({ days: plan.trialDays })
   const isTrial = plan.trialDays > 0
   const schedule = { anchor: anchorDay.toString(), interval: plan.interval, timeZone }
@@ -97,7 +101,7 @@ export function createSubscription({ id, customer, plan, now }: SubscriptionAsk)
     events: ['subscription.created'],
     closed: null,
     opened: { ...currentPeriod, planId: plan.id, timeZone, isTrial },
-    change: changeTo(next, { at: snapToQuarter(now), from: plan.id, reason: 'created' })
+    change: changeTo(next, { at: snapToQuarter(startsAt), from: plan.id, reason: 'created' })
   }
 }
 
@@ -120,6 +124,20 @@ export function pause(subscription: Subscription, now: number): Outcome {
 
 export function resume(subscription: Subscription, now: number): Outcome {
   return refusalOf(subscription, now, ['paused']) ?? turn(subscription, now, 'resumed')
+}
+
+/** An invoice is overdue. What is used is charged as before; whether anything else follows is for whoever hears of it. */
+export function becomePastDue(subscription: Subscription, now: number): Outcome {
+  return (
+    refusalOf(subscription, now, ['active']) ?? turnTo(subscription, now, { status: 'past_due', reason: 'past_due' })
+  )
+}
+
+/** No invoice is overdue any more. */
+export function recover(subscription: Subscription, now: number): Outcome {
+  return (
+    refusalOf(subscription, now, ['past_due']) ?? turnTo(subscription, now, { status: 'active', reason: 'recovered' })
+  )
 }
 
 /**
@@ -197,4 +215,15 @@ function turn(subscription: Subscription, now: number, reason: 'paused' | 'resum
   const next = successor(subscription, now, changes)
   const change = changeTo(next, { at, from: subscription.planId, reason })
   return { next, events: [`subscription.${reason}`], closed: null, opened: null, change }
+}
+
+function turnTo(
+  subscription: Subscription,
+  now: number,
+  { status, reason }: { readonly status: 'active' | 'past_due'; readonly reason: 'past_due' | 'recovered' }
+): Transition {
+  const at = snapToQuarter(momentOf(subscription, now))
+  const next = successor(subscription, now, { status })
+  const change = changeTo(next, { at, from: subscription.planId, reason })
+  return { next, events: ['subscription.changed'], closed: null, opened: null, change }
 }

@@ -21,9 +21,9 @@ export interface SubscriptionStore {
   list(reach: Reach, filter: SubscriptionFilter): Promise<Page<Subscription>>
   /**
    * A customer has one that is live, at most. `customer-changed`: customer or plan no longer are what they were a moment
-   * ago, active and published, of one currency and kind.
+   * ago, active and published, of one currency and kind. `overlaps`: it would begin before another one ended.
    */
-  insert(created: Transition, change: Change): Promise<'inserted' | 'another-is-live' | 'customer-changed'>
+  insert(created: Transition, change: Change): Promise<'inserted' | 'another-is-live' | 'customer-changed' | 'overlaps'>
   /** Over the version before the transition's, and no other one. */
   update(transition: Transition, change: Change): Promise<'updated' | 'other-version'>
   /** Those whose period has ended by now, longest ago first; each is given out once per `leaseMs`, and until it is renewed. */

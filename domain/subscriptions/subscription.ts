@@ -64,5 +64,14 @@ export interface SubscriptionChange {
   readonly fromPlanId: string
   readonly toPlanId: string
   readonly toStatus: SubscriptionStatus
-  readonly reason: 'created' | 'activated' | 'changed' | 'paused' | 'resumed' | 'canceled' | 'ended'
+  readonly reason:
+    | 'created'
+    | 'activated'
+    | 'changed'
+    | 'paused'
+    | 'resumed'
+    | 'past_due'
+    | 'recovered'
+    | 'canceled'
+    | 'ended'
 }

@@ -4,13 +4,17 @@ import { join } from 'node:path'
 import t from 'tap'
 import { Compile } from 'typebox/schema'
 import { tellCustomer } from '../../api/schemas/customers.ts'
-import { tellSubscription } from '../../api/schemas/subscriptions.ts'
 import { tellUser } from '../../api/schemas/users.ts'
+import type { InvoiceHead } from '../../domain/billing/invoices/invoice.ts'
+import { invoiceToJson } from '../../domain/billing/invoices/invoice-json.ts'
+import type { Payment } from '../../domain/billing/payments/payment.ts'
+import { paymentToJson } from '../../domain/billing/payments/payment-json.ts'
 import type { Customer } from '../../domain/customers/customer.ts'
 import type { User } from '../../domain/customers/user.ts'
 import type { JsonObject } from '../../domain/json.ts'
 import { PUBLISHED_EVENT_TYPES, type PublishedEventType } from '../../domain/published-event.ts'
 import type { Subscription } from '../../domain/subscriptions/subscription.ts'
+import { subscriptionToJson } from '../../domain/subscriptions/subscription-json.ts'
 import { EVENT_TYPE_PREFIX, encodePublishedEvent } from './encode-published-event.ts'
 
 const FOLDER = join(import.meta.dirname, '..', '..', 'docs', 'events')
@@ -70,11 +74,64 @@ const SUBSCRIPTION: Subscription = {
   updatedAt: AT
 }
 
-/** What the API writes, of each kind of entity. */
+const INVOICE: InvoiceHead = {
+  id: 'i1',
+  number: 'INV-000001',
+  customerId: 'c1',
+  subscriptionId: 's1',
+  status: 'finalized',
+  boundary: AT,
+  period: null,
+  currency: 'XOF',
+  billTo: CUSTOMER,
+  subtotalMinor: 10_000n,
+  burns: [{ grantId: 'g1', amountMinor: 1_000n }],
+  grantsMinor: 1_000n,
+  taxes: [{ rate: { percent: '18', isInclusive: false }, netMinor: 9_000n, taxMinor: 1_620n }],
+  taxMinor: 1_620n,
+  includedTaxMinor: 0n,
+  totalMinor: 10_620n,
+  creditAppliedMinor: 620n,
+  dueMinor: 10_000n,
+  paidMinor: 0n,
+  creditedMinor: 0n,
+  paymentTermsDays: 30,
+  finalizedAt: AT,
+  dueAt: AT,
+  closedAt: null,
+  version: 1,
+  createdAt: AT,
+  updatedAt: AT
+}
+
+const PAYMENT: Payment = {
+  id: 'p1',
+  customerId: 'c1',
+  invoiceId: 'i1',
+  provider: 'stripe',
+  method: 'card',
+  status: 'failed',
+  amountMinor: 10_000n,
+  currency: 'XOF',
+  reference: 'pi_1',
+  failureCode: 'insufficient_funds',
+  refundedMinor: 0n,
+  refundingMinor: 0n,
+  refunds: 0,
+  charged: { providerCustomer: 'cus_1', providerMethod: 'pm_1' },
+  receivedAt: null,
+  createdAt: AT,
+  updatedAt: AT
+}
+
+/** What is told of each kind of entity, and of the types that tell more. */
 const ENTITIES: Readonly<Record<string, JsonObject>> = {
   customer: tellCustomer(CUSTOMER),
+  payment: paymentToJson(PAYMENT),
   user: tellUser(USER),
-  subscription: tellSubscription(SUBSCRIPTION),
+  subscription: subscriptionToJson(SUBSCRIPTION),
+  invoice: invoiceToJson(INVOICE),
+  'invoice.overdue': { ...invoiceToJson(INVOICE), reminder: 1 },
   quota: {
     customerId: 'c1',
     limitId: 'month',
@@ -89,7 +146,7 @@ const ENTITIES: Readonly<Record<string, JsonObject>> = {
 }
 
 function entityOf(type: string): JsonObject {
-  const entity = ENTITIES[type.split('.')[0] ?? '']
+  const entity = ENTITIES[type] ?? ENTITIES[type.split('.')[0] ?? '']
   if (entity === undefined) throw new Error(`no example of what ${type} tells`)
   return entity
 }

@@ -1,9 +1,10 @@
-// Appends records to many trails at once, in a transaction of whoever calls. Trails are held in the order of their ids, by every
+// Appends records to many trails at once, and events to the outbox, in a transaction of whoever calls. Trails are held in the order of their ids, by every
 // batch alike, so that two batches wait for each other in one direction only. A change of the API holds one trail at a time.
 
 import type { AuditRecord } from '../../domain/audit/audit-record.ts'
 import { CHAIN_START, type ChainHead, type SealedRecord, sealRecord } from '../../domain/audit/chain.ts'
 import { canonicalJson } from '../../domain/json.ts'
+import type { PublishedEvent } from '../../domain/published-event.ts'
 import type { Run } from '../connect.ts'
 import { numberArrayLiteral, textArrayLiteral } from '../encoding/array-literal.ts'
 
@@ -81,6 +82,27 @@ function columnsOf(rows: readonly { readonly record: AuditRecord; readonly seale
     textArrayLiteral(rows.map(({ sealed }) => JSON.stringify(sealed.personal)))
   ]
 }
+
+/** In the order given. The trails of their customers are held, so that events of one customer get their positions in the order of commits. */
+export async function appendEvents(run: Run, events: readonly PublishedEvent[]): Promise<void> {
+  const rows = events.map(({ id, customerId, type, at, data }, place) => ({
+    place,
+    id,
+    customer_id: customerId,
+    type,
+    at_ms: at,
+    data
+  }))
+  // The platform's role writes events and reads none: no `returning`.
+  if (rows.length > 0) await run({ text: INSERT_EVENTS, values: [JSON.stringify(rows)] })
+}
+
+const INSERT_EVENTS = `
+  insert into outbox (id, customer_id, type, occurred_at, data)
+  select id, customer_id, type, to_timestamp(at_ms / 1000), data
+    from json_to_recordset($1::json)
+      as row (place integer, id text, customer_id text, type text, at_ms double precision, data jsonb)
+   order by place`
 
 /** An empty id is the platform's own trail. */
 export function trailOf({ customerId }: Pick<AuditRecord, 'customerId'>): string {

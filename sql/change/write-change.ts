@@ -23,12 +23,20 @@ export async function writeChange<T>(
 ): Promise<T> {
   if (change.request !== null) await claim(transaction, change.request)
   const result = await work(transaction)
+  await writeTold(transaction, change)
+  return result
+}
+
+/** What is known only within the transaction, once rows are locked, is told by this; it comes before what the change itself tells. */
+export async function writeTold(
+  transaction: DatabaseTransactionConnection,
+  { audit, events }: Pick<Change, 'audit' | 'events'>
+): Promise<void> {
   // Records come first: they hold the customer's chain, so that events of one customer get their positions in the order of commits.
-  for (const [customerId, records] of Map.groupBy(change.audit, (record) => record.customerId ?? '')) {
+  for (const [customerId, records] of Map.groupBy(audit, (record) => record.customerId ?? '')) {
     await appendRecords(transaction, customerId, records)
   }
-  for (const event of change.events) await appendEvent(transaction, event)
-  return result
+  for (const event of events) await appendEvent(transaction, event)
 }
 
 /** A second request with the key waits here for the first one's commit, and then finds its answer. */

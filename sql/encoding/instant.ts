@@ -1,4 +1,4 @@
-// Instants are milliseconds in the domain and timestamptz in Postgres; slonik gives them back as milliseconds.
+// Instants are milliseconds in the domain and timestamptz in Postgres; slonik gives them back as milliseconds, pg when asked.
 
 import { type FragmentSqlToken, sql } from 'slonik'
 
@@ -8,4 +8,9 @@ export function instant(ms: number): FragmentSqlToken {
 
 export function instantOrNull(ms: number | null): FragmentSqlToken {
   return ms === null ? sql.fragment`null::timestamptz` : instant(ms)
+}
+
+/** A column of instants as milliseconds, in text that pg runs: it has no parser of ours. */
+export function msColumn(name: string, column = name): string {
+  return `(extract(epoch from ${column}) * 1000)::double precision as ${name}`
 }

@@ -5,9 +5,8 @@ import type { Customer } from '../../domain/customers/customer.ts'
 import type { JudgedBatch, Written } from '../../domain/customers/import/customer-import.ts'
 import type { User } from '../../domain/customers/user.ts'
 import { RetryableError } from '../../domain/errors.ts'
-import type { PublishedEvent } from '../../domain/published-event.ts'
 import type { Transition } from '../../domain/subscriptions/subscription-life-cycle.ts'
-import { appendToTrails, holdTrails, trailOf } from '../change/trail-batch.ts'
+import { appendEvents, appendToTrails, holdTrails, trailOf } from '../change/trail-batch.ts'
 import type { Run } from '../connect.ts'
 
 export async function writeJudged(run: Run, batch: JudgedBatch): Promise<void> {
@@ -156,9 +155,12 @@ const INSERT_SUBSCRIPTIONS = `
     from json_to_recordset($1::json) as row (${SUBSCRIPTION_COLUMNS})
   returning id`
 
+/** Where it began is not billed: the former service has asked for the fee of the period that runs. */
 const INSERT_PERIODS = `
-  insert into subscription_period (subscription_id, customer_id, starts_at, ends_at, plan_id, time_zone, is_trial, status)
-  select id, customer_id, to_timestamp(start_ms / 1000), to_timestamp(end_ms / 1000), plan_id, time_zone, is_trial, 'open'
+  insert into subscription_period
+    (subscription_id, customer_id, starts_at, ends_at, full_end, plan_id, time_zone, is_trial, status)
+  select id, customer_id, to_timestamp(start_ms / 1000), to_timestamp(end_ms / 1000), to_timestamp(end_ms / 1000), plan_id,
+         time_zone, is_trial, 'open'
     from json_to_recordset($1::json) as row (${SUBSCRIPTION_COLUMNS})
   returning subscription_id`
 
@@ -175,23 +177,3 @@ const BEGIN_LIMITS = `
    order by customer_id collate "C"
   on conflict (customer_id) do update set version = kept.version + 1, renew_at = 0
   returning customer_id`
-
-async function appendEvents(run: Run, events: readonly PublishedEvent[]): Promise<void> {
-  const rows = events.map(({ id, customerId, type, at, data }, place) => ({
-    place,
-    id,
-    customer_id: customerId,
-    type,
-    at_ms: at,
-    data
-  }))
-  // The platform's role writes events and reads none: no `returning`.
-  if (rows.length > 0) await run({ text: INSERT_EVENTS, values: [JSON.stringify(rows)] })
-}
-
-const INSERT_EVENTS = `
-  insert into outbox (id, customer_id, type, occurred_at, data)
-  select id, customer_id, type, to_timestamp(at_ms / 1000), data
-    from json_to_recordset($1::json)
-      as row (place integer, id text, customer_id text, type text, at_ms double precision, data jsonb)
-   order by place`

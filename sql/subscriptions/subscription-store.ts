@@ -14,6 +14,7 @@ import {
 } from '../../domain/subscriptions/subscription.ts'
 import type { Transition } from '../../domain/subscriptions/subscription-life-cycle.ts'
 import type { SubscriptionFilter, SubscriptionStore } from '../../domain/subscriptions/subscription-store.ts'
+import { snapToQuarter } from '../../domain/tokens/quarter-hour.ts'
 import { refusable } from '../change/refusable.ts'
 import type { EntityDatabase } from '../connect-slonik.ts'
 import { instant, instantOrNull } from '../encoding/instant.ts'
@@ -76,7 +77,10 @@ export class PostgresSubscriptionStore implements SubscriptionStore {
           on conflict (customer_id) where status not in ('canceled', 'ended') do nothing
           returning id`)
         if (inserted === null) throw refuse('another-is-live')
+        if (made !== null && (await overlaps(transaction, next, made.at))) throw refuse('overlaps')
         if (opened !== null) await openPeriod(transaction, next, { opened, follows: null })
+        if (opened !== null)
+          await markBillingDue(transaction, next, { boundary: opened.start, changedAt: made?.at ?? opened.start })
         if (made !== null) await appendChange(transaction, next, made)
         await markLimitsDue(transaction, next.customerId)
         return 'inserted' as const
@@ -105,6 +109,9 @@ export class PostgresSubscriptionStore implements SubscriptionStore {
           if (updated === null) throw refuse('other-version')
           if (closed !== null) await closePeriod(transaction, next, closed)
           if (opened !== null) await openPeriod(transaction, next, { opened, follows: closed?.end ?? null })
+          const boundary = closed?.end ?? opened?.start
+          if (boundary !== undefined)
+            await markBillingDue(transaction, next, { boundary, changedAt: made?.at ?? boundary })
           if (made !== null) await appendChange(transaction, next, made)
           await markLimitsDue(transaction, next.customerId)
           return 'updated' as const
@@ -174,6 +181,22 @@ async function holdFitting(transaction: DatabaseTransactionConnection, next: Sub
   return fitting !== null
 }
 
+/**
+ * Whether one that began before it was made would have usage that another of the customer's is billed for. Made now it has not: what
+ * is canceled holds until the quarter-hour in which this one begins.
+ */
+async function overlaps(
+  transaction: DatabaseTransactionConnection,
+  { customerId, createdAt }: Subscription,
+  startsAt: number
+): Promise<boolean> {
+  if (startsAt === snapToQuarter(createdAt)) return false
+  const found = await transaction.maybeOne(sql.type(PERIOD_WRITTEN)`
+    select subscription_id from subscription_period
+     where customer_id = ${customerId} and ends_at > ${instant(startsAt)} limit 1`)
+  return found !== null
+}
+
 /** In the place of the open period when that begins at the same time: a trial that ended on its first day has none. */
 async function openPeriod(
   transaction: DatabaseTransactionConnection,
@@ -182,13 +205,30 @@ async function openPeriod(
 ): Promise<void> {
   const { start, end, planId, timeZone, isTrial } = opened
   await transaction.one(sql.type(PERIOD_WRITTEN)`
-    insert into subscription_period (subscription_id, customer_id, starts_at, ends_at, follows, plan_id, time_zone, is_trial, status)
-    values (${id}, ${customerId}, ${instant(start)}, ${instant(end)}, ${instantOrNull(follows)}, ${planId}, ${timeZone},
-            ${isTrial}, 'open')
+    insert into subscription_period (subscription_id, customer_id, starts_at, ends_at, full_end, follows, plan_id, time_zone, is_trial, status)
+    values (${id}, ${customerId}, ${instant(start)}, ${instant(end)}, ${instant(end)}, ${instantOrNull(follows)}, ${planId},
+            ${timeZone}, ${isTrial}, 'open')
     on conflict (subscription_id, starts_at) do update
-       set ends_at = excluded.ends_at, plan_id = excluded.plan_id, time_zone = excluded.time_zone, is_trial = excluded.is_trial
+       set ends_at = excluded.ends_at, full_end = excluded.full_end, plan_id = excluded.plan_id, time_zone = excluded.time_zone, is_trial = excluded.is_trial
      where subscription_period.status = 'open'
     returning subscription_id`)
+}
+
+/**
+ * Where a period begins or ends is billed. A subscription that began later on its first day is billed after that: within its
+ * quarter-hour another change may take the place of the first. A trial that ended on its first day had nothing to bill where it began, and perhaps was
+ * looked at already: what took its place has.
+ */
+async function markBillingDue(
+  transaction: DatabaseTransactionConnection,
+  { id, customerId }: Subscription,
+  { boundary, changedAt }: { readonly boundary: number; readonly changedAt: number }
+): Promise<void> {
+  await transaction.query(sql.type(NO_ROWS)`
+    insert into billing_boundary (subscription_id, boundary, customer_id, kind, state, due_at)
+    values (${id}, ${instant(boundary)}, ${customerId}, 'period', 'due', ${instant(Math.max(boundary, changedAt))})
+    on conflict (subscription_id, boundary) do update set state = 'due', due_at = excluded.due_at
+     where billing_boundary.state = 'empty'`)
 }
 
 async function appendChange(

@@ -1,7 +1,7 @@
 /**
  * `npm run demo [-- --events N | --trace FILE] [--json]`: brings everything up, meters an hour of real traffic (or N made
- * events) with repeats, contradictions, late and broken records in it, kills the meter consumer on the way, and shows that
- * nothing was lost or counted twice. Exit code 1 when something was.
+ * events) with repeats, contradictions, late and broken records in it, kills the meter consumer on the way, shows that nothing was
+ * lost or counted twice, and bills it: each invoice as the demo itself reckons it. Exit code 1 when something was not so.
  */
 import { createWriteStream, mkdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -13,6 +13,7 @@ import { createKafka } from '../../ingest/kafkajs/kafka-client.ts'
 import { createLogger } from '../../monitoring/logger.ts'
 import { Database } from '../../sql/connect.ts'
 import { PostgresLedgerReport } from '../../sql/ledger-report.ts'
+import { billCustomers, DEMO_TAX_RATES } from '../demo/bill.ts'
 import { makeCalls, readTrace } from '../demo/calls.ts'
 import { type Enrolment, enrolCustomers, findPlanFaults } from '../demo/customers.ts'
 import type { DemoApi } from '../demo/demo-api.ts'
@@ -66,7 +67,7 @@ try {
 }
 
 async function runDemo(installation: Installation): Promise<DemoResult> {
-  const { definitions, apiUrl, apiKey } = await planProcesses(services.urls, installation.environment)
+  const { definitions, apiUrl, apiKey } = await planProcesses(services.urls, environmentOf(installation))
   if (apiKey === null) throw new Error('API_KEYS is set, so the demo has no key of its own: unset it')
   const names = definitions.map(({ name }) => name)
   const say = createProcessLog(names, (text) => process.stderr.write(text))
@@ -84,7 +85,7 @@ async function runDemo(installation: Installation): Promise<DemoResult> {
   try {
     for (const { name } of definitions) supervisor.start(name)
     await Promise.all(definitions.map(({ name }) => supervisor.waitReady(name)))
-    progress(`meter, analytics and API run; API ${apiUrl}`)
+    progress(`meter, analytics, billing and API run; API ${apiUrl}`)
     const api = { url: apiUrl, key: apiKey }
     const enrolment = await enrolCustomers(api)
     progress(
@@ -97,6 +98,10 @@ async function runDemo(installation: Installation): Promise<DemoResult> {
     await supervisor.stopAll()
     keep.end()
   }
+}
+
+function environmentOf({ environment }: Installation): Readonly<Record<string, string>> {
+  return { ...environment, BILLING_TAX_RATES: DEMO_TAX_RATES }
 }
 
 interface Run {
@@ -156,9 +161,12 @@ async function meterTraffic(run: Run): Promise<DemoResult> {
   progress('everything counted; reconciling')
   const result = await judge({ account, repeatsInBatch }, installation, new PostgresLedgerReport(database))
   const planFaults = await findPlanFaults(api, customers, account.byPeriod)
+  progress('a month is over: billing it')
+  const environment = environmentOf(installation)
+  const billed = await billCustomers({ api, environment, customers, account, folder: join(stackFolder(), 'demo') })
   await Promise.all([producer.disconnect(), admin.disconnect(), database.close()])
-  const faults = [...result.faults, ...planFaults]
-  return { ...result, faults, account, enrolment, killed, seconds, probe: probed, peakMemoryMiB }
+  const faults = [...result.faults, ...planFaults, ...billed.faults]
+  return { ...result, faults, account, billed, enrolment, killed, seconds, probe: probed, peakMemoryMiB }
 }
 
 async function judge(

@@ -11,6 +11,8 @@ export interface DemoCustomer {
   readonly userIds: readonly string[]
   /** Start of its billing period, ms; null: nobody knows the customer. */
   readonly periodStart: number | null
+  /** Of its plan. */
+  readonly baseFeeMinor: number
 }
 
 export interface Enrolment {
@@ -30,6 +32,16 @@ const PLAN_LIMIT = 'plan-tokens'
 
 const CALENDAR = { country: 'FR', currency: 'EUR', timeZone: 'Europe/Paris', locale: 'fr' } as const
 const PRICE = { chargeModel: 'per_unit', perTokens: 1_000_000, includedTokens: 100_000 } as const
+const DAY_MS = 86_400_000
+/** EUR for a million tokens, in both plans. */
+export const AMOUNTS = { input: '2.50', cacheRead: '0.25', output: '10.00', reasoning: '10.00' } as const
+export const INCLUDED_TOKENS = PRICE.includedTokens
+
+interface DemoPlan {
+  readonly id: string
+  readonly onlyFor: string | null
+  readonly baseFeeMinor: number
+}
 
 export async function enrolCustomers(api: DemoApi): Promise<Enrolment> {
   const forAll = await publishPlan(api, { code: 'demo-sme', title: 'PME', baseFeeMinor: '4900', max: 200_000_000 })
@@ -49,7 +61,7 @@ export async function enrolCustomers(api: DemoApi): Promise<Enrolment> {
     source: 'purchase'
   })
   const strangers = Array.from({ length: STRANGERS }, (_, i) => {
-    return { id: `demo-stranger-${i + 1}`, userIds: [], periodStart: null }
+    return { id: `demo-stranger-${i + 1}`, userIds: [], periodStart: null, baseFeeMinor: 0 }
   })
   return {
     customers: [...customers, ...strangers],
@@ -63,7 +75,7 @@ async function publishPlan(
   api: DemoApi,
   plan: { readonly code: string; readonly title: string; readonly baseFeeMinor: string; readonly max: number },
   onlyFor: 'institution' | null = null
-): Promise<{ readonly id: string; readonly onlyFor: string | null }> {
+): Promise<DemoPlan> {
   const { max, ...named } = plan
   const limit = { scope: { kind: 'customer' }, measure: { kind: 'total' }, mode: 'hard', whenUnknown: 'deny' }
   const { id } = await send<{ id: string }>(api, 'POST /v1/plans', {
@@ -71,23 +83,16 @@ async function publishPlan(
     onlyFor,
     currency: CALENDAR.currency,
     interval: 'month',
-    prices: [
-      { ...PRICE, pool: 'input', model: '*', tiers: [{ upTo: null, amount: '2.50' }] },
-      { ...PRICE, pool: 'cacheRead', model: '*', tiers: [{ upTo: null, amount: '0.25' }] },
-      { ...PRICE, pool: 'output', model: '*', tiers: [{ upTo: null, amount: '10.00' }] },
-      { ...PRICE, pool: 'reasoning', model: '*', tiers: [{ upTo: null, amount: '10.00' }] }
-    ],
+    prices: Object.entries(AMOUNTS).map(([pool, amount]) => {
+      return { ...PRICE, pool, model: '*', tiers: [{ upTo: null, amount }] }
+    }),
     limits: [{ ...limit, id: PLAN_LIMIT, window: { kind: 'plan-period' }, max }]
   })
   await send(api, `POST /v1/plans/${id}/publish`)
-  return { id, onlyFor }
+  return { id, onlyFor, baseFeeMinor: Number(plan.baseFeeMinor) }
 }
 
-async function enrolCustomer(
-  api: DemoApi,
-  index: number,
-  plan: { readonly id: string; readonly onlyFor: string | null }
-): Promise<DemoCustomer> {
+async function enrolCustomer(api: DemoApi, index: number, plan: DemoPlan): Promise<DemoCustomer> {
   const number = String(index + 1).padStart(2, '0')
   const named = { ...CALENDAR, legalName: `Demo ${number} SA`, externalId: `demo-${number}` }
   const { id } = await send<{ id: string }>(
@@ -106,9 +111,11 @@ async function enrolCustomer(
   }
   const { currentPeriod } = await send<{ currentPeriod: { start: string } }>(api, 'POST /v1/subscriptions', {
     customerId: id,
-    planId: plan.id
+    planId: plan.id,
+    // Before the traffic, some of which is late by hours.
+    startsAt: new Date(Date.now() - DAY_MS).toISOString()
   })
-  return { id, userIds, periodStart: Date.parse(currentPeriod.start) }
+  return { id, userIds, periodStart: Date.parse(currentPeriod.start), baseFeeMinor: plan.baseFeeMinor }
 }
 
 /** A sentence for each customer whose plan's limit has not counted exactly what the demo sent of its billing period. */

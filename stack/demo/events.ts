@@ -12,6 +12,16 @@ export interface DemoRecord {
   readonly way: 'structured' | 'binary' | 'http'
   readonly customer: DemoCustomer
   readonly envelope: Readonly<Record<string, unknown>>
+  /** What it is billed as. */
+  readonly tokens: DemoTokens
+}
+
+/** Tokens by the pools that the demo's plans have prices for. */
+export interface DemoTokens {
+  readonly input: number
+  readonly cacheRead: number
+  readonly output: number
+  readonly reasoning: number
 }
 
 /** Bytes that are no usage event, straight to the topic. */
@@ -37,6 +47,8 @@ export interface Account {
   readonly byCustomer: Map<string, number>
   /** Tokens of each customer in its billing period. */
   readonly byPeriod: Map<string, number>
+  /** The same by pool. */
+  readonly billable: Map<string, DemoTokens>
 }
 
 const MODELS = [
@@ -67,7 +79,8 @@ export function newAccount(): Account {
     rejected: {},
     byModel: new Map(),
     byCustomer: new Map(),
-    byPeriod: new Map()
+    byPeriod: new Map(),
+    billable: new Map()
   }
 }
 
@@ -134,13 +147,21 @@ function count(account: Account, record: DemoRecord, call: Call): void {
 
 function countTokens(
   account: Account,
-  { customer, envelope }: DemoRecord,
+  { customer, envelope, tokens: pools }: DemoRecord,
   { occurredAt, tokens }: { readonly occurredAt: number; readonly tokens: number }
 ): void {
   account.accepted++
   addTo(account.byCustomer, customer.id, tokens)
   addTo(account.byModel, modelOf(envelope), tokens)
-  if (customer.periodStart !== null && occurredAt >= customer.periodStart) addTo(account.byPeriod, customer.id, tokens)
+  if (customer.periodStart === null || occurredAt < customer.periodStart) return
+  addTo(account.byPeriod, customer.id, tokens)
+  const { input = 0, cacheRead = 0, output = 0, reasoning = 0 } = account.billable.get(customer.id) ?? {}
+  account.billable.set(customer.id, {
+    input: input + pools.input,
+    cacheRead: cacheRead + pools.cacheRead,
+    output: output + pools.output,
+    reasoning: reasoning + pools.reasoning
+  })
 }
 
 function addTo(sums: Map<string, number>, name: string, tokens: number): void {
@@ -166,9 +187,11 @@ function eventOf(call: Call, id: string, { customers, random }: Pick<DemoTraffic
   const model = MODELS[random.skewed(MODELS.length)] ?? MODELS[0]
   const way = wayOf(random)
   const user = random.skewed(USERS_EACH)
+  const tokens = tokensOf(model, call, random)
   return {
     way,
     customer,
+    tokens,
     envelope: {
       specversion: '1.0',
       id,
@@ -177,7 +200,7 @@ function eventOf(call: Call, id: string, { customers, random }: Pick<DemoTraffic
       subject: customer.id,
       time: new Date(call.occurredAt).toISOString(),
       datacontenttype: 'application/json',
-      data: { userId: customer.userIds[user] ?? `user-${user + 1}`, model, ...usageOf(model, call, random) }
+      data: { userId: customer.userIds[user] ?? `user-${user + 1}`, model, ...usageOf(model, tokens) }
     }
   }
 }
@@ -188,20 +211,26 @@ function pick(customers: readonly DemoCustomer[], random: Random): DemoCustomer 
   return customer
 }
 
-/** What the model's provider would say of the call; some of the context was read from a cache, some of the answer is thought. */
-function usageOf(model: string, call: Call, random: Random): { provider: string; usage?: object; tokens?: object } {
-  const { contextTokens: context, generatedTokens: generated } = call
-  const cached = random.next() < 0.3 ? random.below(context + 1) : 0
-  const thought = random.next() < 0.2 ? random.below(generated + 1) : 0
+/** Some of the context was read from a cache; some of the answer is thought, which one of the providers does not tell apart. */
+function tokensOf(model: string, { contextTokens, generatedTokens }: Call, random: Random): DemoTokens {
+  const cacheRead = random.next() < 0.3 ? random.below(contextTokens + 1) : 0
+  const thought = random.next() < 0.2 ? random.below(generatedTokens + 1) : 0
+  const reasoning = model.startsWith('claude') ? 0 : thought
+  return { input: contextTokens - cacheRead, cacheRead, output: generatedTokens - reasoning, reasoning }
+}
+
+/** What the model's provider would say of the call. */
+function usageOf(model: string, tokens: DemoTokens): { provider: string; usage?: object; tokens?: object } {
+  const { input, cacheRead, output, reasoning } = tokens
   if (model.startsWith('gpt')) {
     return {
       provider: 'openai',
       usage: {
-        prompt_tokens: context,
-        completion_tokens: generated,
-        total_tokens: context + generated,
-        prompt_tokens_details: { cached_tokens: cached },
-        completion_tokens_details: { reasoning_tokens: thought }
+        prompt_tokens: input + cacheRead,
+        completion_tokens: output + reasoning,
+        total_tokens: input + cacheRead + output + reasoning,
+        prompt_tokens_details: { cached_tokens: cacheRead },
+        completion_tokens_details: { reasoning_tokens: reasoning }
       }
     }
   }
@@ -209,10 +238,10 @@ function usageOf(model: string, call: Call, random: Random): { provider: string;
     return {
       provider: 'anthropic',
       usage: {
-        input_tokens: context - cached,
-        cache_read_input_tokens: cached,
+        input_tokens: input,
+        cache_read_input_tokens: cacheRead,
         cache_creation_input_tokens: 0,
-        output_tokens: generated
+        output_tokens: output
       }
     }
   }
@@ -220,18 +249,15 @@ function usageOf(model: string, call: Call, random: Random): { provider: string;
     return {
       provider: 'google',
       usage: {
-        promptTokenCount: context,
-        cachedContentTokenCount: cached,
-        candidatesTokenCount: generated - thought,
-        thoughtsTokenCount: thought,
-        totalTokenCount: context + generated
+        promptTokenCount: input + cacheRead,
+        cachedContentTokenCount: cacheRead,
+        candidatesTokenCount: output,
+        thoughtsTokenCount: reasoning,
+        totalTokenCount: input + cacheRead + output + reasoning
       }
     }
   }
-  return {
-    provider: 'aws',
-    tokens: { input: context - cached, cacheRead: cached, output: generated - thought, reasoning: thought }
-  }
+  return { provider: 'aws', tokens: { ...tokens } }
 }
 
 /** The same identity with other numbers. */

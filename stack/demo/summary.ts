@@ -1,5 +1,6 @@
 /** What the demo prints at its end: one JSON object for programs, a page for people. */
 import type { Reconciliation } from '../../ingest/reconcile.ts'
+import type { Billed } from './bill.ts'
 import type { Enrolment } from './customers.ts'
 import type { Account } from './events.ts'
 import type { ProbeResult } from './probe.ts'
@@ -14,6 +15,7 @@ export interface DemoResult {
   readonly killed: number
   readonly seconds: number
   readonly probe: ProbeResult
+  readonly billed: Billed
   readonly peakMemoryMiB: Readonly<Record<string, number>>
   readonly faults: readonly string[]
 }
@@ -52,13 +54,18 @@ export function toJson(result: DemoResult): Readonly<Record<string, unknown>> {
     checkP99Ms: probe.p99Ms,
     peakMemoryMiB: result.peakMemoryMiB,
     uncounted: Object.fromEntries(result.uncounted),
+    invoices: result.billed.invoices,
+    invoicedMinor: String(result.billed.totalMinor),
+    expectedMinor: String(result.billed.expectedMinor),
+    parked: result.billed.parked,
+    invoicePdf: result.billed.pdf,
     customersWithoutLimits: reconciliation.withoutLimits.length,
     faults: result.faults
   }
 }
 
 export function toPage(result: DemoResult): string {
-  const { account, enrolment, probe } = result
+  const { account, enrolment, probe, billed } = result
   const strangers = enrolment.customers.length - enrolment.subscriptions
   const json = toJson(result)
   const rows: [string, string][] = [
@@ -84,7 +91,12 @@ export function toPage(result: DemoResult): string {
       'quota checks',
       `${number(probe.checks)}: ${number(probe.allowed)} allowed, ${number(probe.refused)} refused, ${number(probe.unknown)} unknown`
     ],
-    ['', `p50 ${probe.p50Ms} ms, p99 ${probe.p99Ms} ms`]
+    ['', `p50 ${probe.p50Ms} ms, p99 ${probe.p99Ms} ms`],
+    [
+      'billed',
+      `${number(billed.invoices)} invoices of ${euros(billed.totalMinor)}; reckoned by hand ${euros(billed.expectedMinor)}`
+    ],
+    ['', `the largest: ${billed.pdf}`]
   ]
   const lines = [
     '',
@@ -114,4 +126,8 @@ export function toPage(result: DemoResult): string {
 
 function number(value: number): string {
   return value.toLocaleString('en')
+}
+
+function euros(cents: bigint): string {
+  return `${number(Number(cents / 100n))}.${String(cents % 100n).padStart(2, '0')} EUR`
 }

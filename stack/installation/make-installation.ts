@@ -7,6 +7,7 @@ import { createKafka } from '../../ingest/kafkajs/kafka-client.ts'
 import { connectRedis } from '../../meter/connect.ts'
 import { createLogger } from '../../monitoring/logger.ts'
 import { Database } from '../../sql/connect.ts'
+import { billingRedisUrl } from '../service-urls.ts'
 import type { ServiceUrls } from '../services.ts'
 
 export interface Installation {
@@ -43,6 +44,8 @@ export async function makeInstallation(urls: ServiceUrls, kind: string): Promise
     AUDIT_TOPIC: `${name}-audit`,
     KAFKA_GROUP_PREFIX: name,
     METER_KEY_PREFIX: name,
+    BILLING_REDIS_URL: billingRedisUrl(urls.REDIS_URL),
+    BILLING_QUEUE_PREFIX: name,
     KAFKA_SESSION_TIMEOUT_MS: String(SESSION_TIMEOUT_MS)
   }
   return { environment, usageTopic: environment.USAGE_TOPIC, remove: () => remove(urls, environment, server) }
@@ -71,9 +74,15 @@ async function remove(
   const clickhouse = connectClickHouse({ url: urls.CLICKHOUSE_URL, database: 'default' })
   await clickhouse.command({ query: `drop database if exists ${name}` })
   await clickhouse.close()
-  const redis = connectRedis({ url: urls.REDIS_URL, commandTimeoutMs: 5_000, autoPipelining: false })
+  await deleteKeys(urls.REDIS_URL, `${name}:*`)
+  await deleteKeys(environment.BILLING_REDIS_URL ?? '', `${name}:*`)
+}
+
+/** Of one server: what lies on a cluster goes with the cluster, which a test has started for itself. */
+async function deleteKeys(url: string, match: string): Promise<void> {
+  const redis = connectRedis({ url, commandTimeoutMs: 5_000, autoPipelining: false })
   if ('scanStream' in redis) {
-    for await (const keys of redis.scanStream({ match: `${name}:*`, count: 1_000 })) {
+    for await (const keys of redis.scanStream({ match, count: 1_000 })) {
       if (Array.isArray(keys) && keys.length > 0) await redis.unlink(...keys.map(String))
     }
   }

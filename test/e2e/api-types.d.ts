@@ -541,6 +541,345 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/invoices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Invoices
+         * @description Without their lines. A customer's credential sees its own customer's, and no drafts.
+         */
+        get: operations["listInvoices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invoices/{invoiceId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An invoice with its lines */
+        get: operations["getInvoice"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invoices/{invoiceId}/pdf": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * An invoice as a PDF
+         * @description In the customer's language. The same invoice gives the same file; a draft says that it is one.
+         */
+        get: operations["getInvoicePdf"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invoices/{invoiceId}/finalize": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Finalize a draft
+         * @description Gives it its number, uses its grants and the customer's credit, and asks for the rest. When other invoices used of its grants since it was drafted, its totals are reckoned again with what is left.
+         */
+        post: operations["finalizeInvoice"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invoices/{invoiceId}/void": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Void an invoice
+         * @description One of which nothing was paid or credited. What it used of grants and credit is given back; its usage is not invoiced again.
+         */
+        post: operations["voidInvoice"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invoices/{invoiceId}/mark-uncollectible": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give an invoice up
+         * @description Nobody is asked for it any more. What is paid of it all the same is taken.
+         */
+        post: operations["markInvoiceUncollectible"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invoices/{invoiceId}/lines/{position}/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The ledger's rows behind a line
+         * @description By model and quarter-hour. They sum to a usage line's `quantity`, but for what came or was voided since: that is an adjustment of a later invoice. Behind an adjustment stands all usage of its period in the models and pools that differ; behind base fees and minimums none.
+         */
+        get: operations["explainInvoiceLine"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invoices/{invoiceId}/lines/{position}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The usage events behind a line
+         * @description Those behind the rows that `explain` tells, from the analytics store: the ledger is what was billed, these show whence it came.
+         */
+        get: operations["listInvoiceLineEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/subscriptions/{subscriptionId}/invoice-preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the running period comes to by now
+         * @description By the rules of the invoice, on what the ledger has now. The period goes on, and the base fee of the next one is not in it: nothing of this is owed.
+         */
+        get: operations["previewInvoice"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invoices/{invoiceId}/credit-notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take something back of an invoice
+         * @description Of one that was finalized, up to what is left of its total. An invoice of which nothing is open any more is paid.
+         */
+        post: operations["issueCreditNote"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/credit-notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Credit notes
+         * @description A customer's credential sees its own customer's.
+         */
+        get: operations["listCreditNotes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/credit-notes/{creditNoteId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A credit note */
+        get: operations["getCreditNote"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invoices/{invoiceId}/payments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Record money that came by hand
+         * @description By bank transfer or mobile money: all that is open of the invoice, or a part of it. What is being charged through a provider is not open meanwhile. An invoice of which nothing is open any more is paid.
+         */
+        post: operations["recordPayment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/payments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Payments
+         * @description Also those that failed. A customer's credential sees its own customer's.
+         */
+        get: operations["listPayments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/payments/{paymentId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A payment */
+        get: operations["getPayment"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/payments/{paymentId}/refund": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a payment back
+         * @description All of it or a part, the way it came, with a credit note of the invoice. Of what was recorded by hand it says that the money was given back.
+         */
+        post: operations["refundPayment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/customers/{customerId}/payment-account": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How a customer pays through a provider
+         * @description Whoever has no account pays by hand.
+         */
+        get: operations["getPaymentAccount"];
+        /**
+         * Say how a customer pays through a provider
+         * @description In the place of the account before. What is due is charged to it within a minute, as if nothing had been tried before.
+         */
+        put: operations["putPaymentAccount"];
+        post?: never;
+        /**
+         * Let a customer pay by hand
+         * @description What is due is asked for by reminders from now on. A charge that is under way goes on.
+         */
+        delete: operations["removePaymentAccount"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/quota/check": {
         parameters: {
             query?: never;
@@ -980,6 +1319,26 @@ export interface paths {
          * @description For good. Processes that knew the key refuse it after some seconds (`AUTH_CACHE_MS`). One that replaced it goes on.
          */
         post: operations["revokeApiKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/payment-events/stripe": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stripe's webhook
+         * @description For Stripe alone, which signs what it posts in `stripe-signature`.
+         */
+        post: operations["takeStripeEvent"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1548,6 +1907,12 @@ export interface components {
              * @example 0198c0de-0000-7000-8000-000000000021
              */
             planId: string;
+            /**
+             * Format: date-time
+             * @description Since when the customer uses the plan: usage from its quarter-hour on is billed. At most 35 days ago; left out: now.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            startsAt?: string;
         };
         Period: {
             /**
@@ -1674,6 +2039,546 @@ export interface components {
              */
             when: "now" | "period-end";
         };
+        GrantBurn: {
+            /** @description Id of the grant. */
+            grantId: string;
+            /** @description What it gives. In the minor unit of the currency, decimal digits. */
+            amountMinor: string;
+        };
+        InvoiceTax: {
+            /** @description Decimal text; null: not taxed. */
+            percent: string | null;
+            /** @description Whether the lines hold the tax already. */
+            isInclusive: boolean;
+            /** @description Lines less grants, without the tax. In the minor unit of the currency, decimal digits. */
+            netMinor: string;
+            /** @description The tax. In the minor unit of the currency, decimal digits. */
+            taxMinor: string;
+        };
+        Invoice: {
+            /** @description UUID. */
+            id: string;
+            /** @description Gapless in its series; null until it is finalized. */
+            number: string | null;
+            customerId: string;
+            subscriptionId: string;
+            /**
+             * @description `draft`: nobody is asked for it yet. `finalized`: to be paid. `uncollectible`: given up, and taken when it is paid all the same. A customer's credential sees no drafts.
+             * @enum {string}
+             */
+            status: "draft" | "finalized" | "paid" | "void" | "uncollectible";
+            /**
+             * Format: date-time
+             * @description Where one period ends and the next begins: unique with the subscription.
+             */
+            boundary: string;
+            /**
+             * Format: date-time
+             * @description Of the period that ended; null when none did.
+             */
+            periodStart: string | null;
+            /**
+             * Format: date-time
+             * @description Of the same.
+             */
+            periodEnd: string | null;
+            /** @description ISO 4217. */
+            currency: string;
+            /** @description Sum of the lines. In the minor unit of the currency, decimal digits. */
+            subtotalMinor: string;
+            /** @description What grants of money pay of it, in the order in which they burn. */
+            grants: components["schemas"]["GrantBurn"][];
+            /** @description Sum of these. In the minor unit of the currency, decimal digits. */
+            grantsMinor: string;
+            /** @description One for each rate. */
+            taxes: components["schemas"]["InvoiceTax"][];
+            /** @description Tax that comes on top. In the minor unit of the currency, decimal digits. */
+            taxMinor: string;
+            /** @description Tax that the lines hold. In the minor unit of the currency, decimal digits. */
+            includedTaxMinor: string;
+            /** @description Subtotal less grants and with tax on top. Below zero it is owed to the customer. In the minor unit of the currency, decimal digits. */
+            totalMinor: string;
+            /** @description Of the customer's credit, used when it was finalized. In the minor unit of the currency, decimal digits. */
+            creditAppliedMinor: string;
+            /** @description Total less credit: what is to be paid in all. In the minor unit of the currency, decimal digits. */
+            dueMinor: string;
+            /** @description What was paid. In the minor unit of the currency, decimal digits. */
+            paidMinor: string;
+            /** @description Taken off what is due by credit notes. In the minor unit of the currency, decimal digits. */
+            creditedMinor: string;
+            /** @description What is still to be paid. In the minor unit of the currency, decimal digits. */
+            openMinor: string;
+            /** @description Days after issuing until it is due; 0: on receipt. */
+            paymentTermsDays: number;
+            /**
+             * Format: date-time
+             * @description When it was; null: it is a draft.
+             */
+            finalizedAt: string | null;
+            /**
+             * Format: date-time
+             * @description Until when it is to be paid.
+             */
+            dueAt: string | null;
+            /**
+             * Format: date-time
+             * @description When it was paid, voided or given up.
+             */
+            closedAt: string | null;
+            /** @description Raised by one with each change; the ETag is this number in quotes. */
+            version: number;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            createdAt: string;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            updatedAt: string;
+        };
+        BillTo: {
+            /**
+             * @description What the customer is.
+             * @enum {string}
+             */
+            kind: "sme" | "institution";
+            legalName: string;
+            /** @description ISO 3166-1 alpha-2. */
+            country: string;
+            /**
+             * @description Language of the PDF.
+             * @enum {string}
+             */
+            locale: "en" | "fr";
+            /** @description IANA name. */
+            timeZone: string;
+            /** @description Of an SME. */
+            taxId: string | null;
+            /** @description Of an institution. */
+            registrationNumber: string | null;
+            /** @description Of an institution. */
+            contractReference: string | null;
+            /** @description Of an institution. */
+            purchaseOrderNumber: string | null;
+        };
+        InvoiceLineDetail: {
+            /**
+             * @description Of a base fee: of the period that begins, or of days that ended.
+             * @enum {string}
+             */
+            reason?: "advance" | "credit" | "charge";
+            /** @description Of a base fee: the plan version. */
+            planId?: string;
+            /**
+             * @description Of usage and minimums: kind of token.
+             * @enum {string}
+             */
+            pool?: "input" | "cacheRead" | "cacheWrite" | "output" | "reasoning";
+            /** @description Of usage and minimums: the price's pattern. */
+            model?: string;
+            /**
+             * @description Of usage.
+             * @enum {string}
+             */
+            chargeModel?: "per_unit" | "package" | "graduated" | "volume";
+            /** @description Of usage: tokens that the tiers' amounts are for. */
+            perTokens?: number;
+            /** @description Of usage: who used how much. */
+            models?: {
+                /** @description Exact name. */
+                model: string;
+                /** @description Of this model. Decimal digits. */
+                tokens: string;
+            }[];
+            /** @description Of usage: all tokens. Decimal digits. */
+            quantity?: string;
+            /** @description Of usage: of the allowance. Decimal digits. */
+            includedTokens?: string;
+            /** @description Of usage: beyond the allowance. Decimal digits. */
+            chargedTokens?: string;
+            /** @description Of usage: they sum to the amount. */
+            tiers?: {
+                /** @description Charged tokens; null: without end. */
+                upTo: number | null;
+                /** @description Charged in this tier. Decimal digits. */
+                tokens: string;
+                /** @description Begun in it, decimal digits; null unless the charge model is `package`. */
+                packages: string | null;
+                /** @description For `perTokens` tokens, decimal text in the currency. */
+                amount: string;
+                /** @description The part of the line. In the minor unit of the currency, decimal digits. */
+                amountMinor: string;
+            }[];
+            /** @description Of a minimum: what is due at least. In the minor unit of the currency, decimal digits. */
+            minimumMinor?: string;
+            /** @description Of a minimum: what the usage comes to. In the minor unit of the currency, decimal digits. */
+            chargedMinor?: string;
+            /** @description Of an adjustment: the period as rated now. In the minor unit of the currency, decimal digits. */
+            ratedMinor?: string;
+            /** @description Of an adjustment: what was invoiced for it before. In the minor unit of the currency, decimal digits. */
+            invoicedMinor?: string;
+            /** @description Of an adjustment: what came late or was voided. */
+            differences?: {
+                /** @description Exact name. */
+                model: string;
+                /**
+                 * @description Kind of token.
+                 * @enum {string}
+                 */
+                pool: "input" | "cacheRead" | "cacheWrite" | "output" | "reasoning";
+                /** @description Below zero for what was voided. Decimal digits. */
+                tokens: string;
+            }[];
+        };
+        InvoiceLine: {
+            /** @description From 1. */
+            position: number;
+            /**
+             * @description `adjustment`: an earlier period rated again.
+             * @enum {string}
+             */
+            kind: "base-fee" | "usage" | "minimum" | "adjustment";
+            /**
+             * @description What it is, for tax.
+             * @enum {string}
+             */
+            lineClass: "base-fee" | "usage" | "minimum";
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            from: string;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            to: string;
+            /** @description Below zero for what is given back. In the minor unit of the currency, decimal digits. */
+            amountMinor: string;
+            /** @description Explains the amount; which members it has depends on the kind. */
+            detail: components["schemas"]["InvoiceLineDetail"];
+        };
+        InvoiceWithLines: {
+            /** @description UUID. */
+            id: string;
+            /** @description Gapless in its series; null until it is finalized. */
+            number: string | null;
+            customerId: string;
+            subscriptionId: string;
+            /**
+             * @description `draft`: nobody is asked for it yet. `finalized`: to be paid. `uncollectible`: given up, and taken when it is paid all the same. A customer's credential sees no drafts.
+             * @enum {string}
+             */
+            status: "draft" | "finalized" | "paid" | "void" | "uncollectible";
+            /**
+             * Format: date-time
+             * @description Where one period ends and the next begins: unique with the subscription.
+             */
+            boundary: string;
+            /**
+             * Format: date-time
+             * @description Of the period that ended; null when none did.
+             */
+            periodStart: string | null;
+            /**
+             * Format: date-time
+             * @description Of the same.
+             */
+            periodEnd: string | null;
+            /** @description ISO 4217. */
+            currency: string;
+            /** @description Sum of the lines. In the minor unit of the currency, decimal digits. */
+            subtotalMinor: string;
+            /** @description What grants of money pay of it, in the order in which they burn. */
+            grants: components["schemas"]["GrantBurn"][];
+            /** @description Sum of these. In the minor unit of the currency, decimal digits. */
+            grantsMinor: string;
+            /** @description One for each rate. */
+            taxes: components["schemas"]["InvoiceTax"][];
+            /** @description Tax that comes on top. In the minor unit of the currency, decimal digits. */
+            taxMinor: string;
+            /** @description Tax that the lines hold. In the minor unit of the currency, decimal digits. */
+            includedTaxMinor: string;
+            /** @description Subtotal less grants and with tax on top. Below zero it is owed to the customer. In the minor unit of the currency, decimal digits. */
+            totalMinor: string;
+            /** @description Of the customer's credit, used when it was finalized. In the minor unit of the currency, decimal digits. */
+            creditAppliedMinor: string;
+            /** @description Total less credit: what is to be paid in all. In the minor unit of the currency, decimal digits. */
+            dueMinor: string;
+            /** @description What was paid. In the minor unit of the currency, decimal digits. */
+            paidMinor: string;
+            /** @description Taken off what is due by credit notes. In the minor unit of the currency, decimal digits. */
+            creditedMinor: string;
+            /** @description What is still to be paid. In the minor unit of the currency, decimal digits. */
+            openMinor: string;
+            /** @description Days after issuing until it is due; 0: on receipt. */
+            paymentTermsDays: number;
+            /**
+             * Format: date-time
+             * @description When it was; null: it is a draft.
+             */
+            finalizedAt: string | null;
+            /**
+             * Format: date-time
+             * @description Until when it is to be paid.
+             */
+            dueAt: string | null;
+            /**
+             * Format: date-time
+             * @description When it was paid, voided or given up.
+             */
+            closedAt: string | null;
+            /** @description Raised by one with each change; the ETag is this number in quotes. */
+            version: number;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            createdAt: string;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            updatedAt: string;
+            /** @description The customer as it was when the invoice was made. */
+            billTo: components["schemas"]["BillTo"];
+            /** @description Usage, minimums, adjustments, base fees. */
+            lines: components["schemas"]["InvoiceLine"][];
+        };
+        LineUsage: {
+            /**
+             * Format: date-time
+             * @description Of the quarter-hour.
+             */
+            start: string;
+            /** @description Exact name. */
+            model: string;
+            /**
+             * @description Kind of token.
+             * @enum {string}
+             */
+            pool: "input" | "cacheRead" | "cacheWrite" | "output" | "reasoning";
+            /** @description Decimal digits. Below zero where more was voided than used. */
+            tokens: string;
+        };
+        Tokens: {
+            input: number;
+            cacheRead: number;
+            cacheWrite: number;
+            output: number;
+            reasoning: number;
+        };
+        LineEvent: {
+            /** @description Of the event; with its source and customer its identity. */
+            id: string;
+            /** @description Who sent it. */
+            source: string;
+            /**
+             * @description `voided`: takes back the event of this id.
+             * @enum {string}
+             */
+            kind: "used" | "voided";
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            time: string;
+            /** @description Exact name. */
+            model: string;
+            /** @description Whose call it was; null when none was named. */
+            userId: string | null;
+            /** @description Tokens by pool. */
+            tokens: components["schemas"]["Tokens"];
+        };
+        InvoicePreview: {
+            subscriptionId: string;
+            customerId: string;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            asOf: string;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            periodStart: string;
+            /**
+             * Format: date-time
+             * @description When the period ends.
+             */
+            periodEnd: string;
+            /** @description ISO 4217. */
+            currency: string;
+            /** @description Usage, minimums, adjustments, base fees. */
+            lines: components["schemas"]["InvoiceLine"][];
+            /** @description Sum of the lines. In the minor unit of the currency, decimal digits. */
+            subtotalMinor: string;
+            /** @description What grants of money pay of it, in the order in which they burn. */
+            grants: components["schemas"]["GrantBurn"][];
+            /** @description Sum of these. In the minor unit of the currency, decimal digits. */
+            grantsMinor: string;
+            /** @description One for each rate. */
+            taxes: components["schemas"]["InvoiceTax"][];
+            /** @description Tax that comes on top. In the minor unit of the currency, decimal digits. */
+            taxMinor: string;
+            /** @description Tax that the lines hold. In the minor unit of the currency, decimal digits. */
+            includedTaxMinor: string;
+            /** @description Subtotal less grants and with tax on top. Below zero it is owed to the customer. In the minor unit of the currency, decimal digits. */
+            totalMinor: string;
+        };
+        NewCreditNote: {
+            /** @description What is credited, tax included, in the minor unit of the invoice's currency, decimal digits. Left out: all that is left, the total less what was credited before. */
+            amountMinor?: string;
+            /**
+             * @description `invoice`: off what is open of it, and what is more than that to the customer's credit. `credit`: to the customer's credit, which pays of its next invoices. Money that was paid is given back through its payment.
+             * @default invoice
+             * @enum {string}
+             */
+            settlement: "invoice" | "credit";
+            /** @description What it is for. */
+            reason: string;
+        };
+        CreditNote: {
+            /** @description UUID. */
+            id: string;
+            /** @description Gapless in its series. */
+            number: string;
+            customerId: string;
+            /** @description Of what it takes something back. */
+            invoiceId: string;
+            /** @description ISO 4217. */
+            currency: string;
+            /** @description What is credited, tax included. In the minor unit of the currency, decimal digits. */
+            amountMinor: string;
+            /** @description The part of it that is tax. Notes that take back all of an invoice take back all of its tax. In the minor unit of the currency, decimal digits. */
+            taxMinor: string;
+            /** @description The part of it that is no longer to be paid of the invoice. In the minor unit of the currency, decimal digits. */
+            appliedMinor: string;
+            /** @description The part of it that is the customer's credit for later invoices. In the minor unit of the currency, decimal digits. */
+            keptMinor: string;
+            /**
+             * @description Where it went; `refund`: paid back.
+             * @enum {string}
+             */
+            settlement: "invoice" | "credit" | "refund";
+            /** @description What it is for. */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            issuedAt: string;
+        };
+        NewPayment: {
+            /** @description What came: all that is open, or a part of it. */
+            amountMinor: string;
+            /**
+             * @description How it came.
+             * @enum {string}
+             */
+            method: "bank_transfer" | "mobile_money" | "cash" | "other";
+            /** @description What the bank or the operator calls it. */
+            reference?: string;
+            /**
+             * Format: date-time
+             * @description When it came; by default now, never later.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            receivedAt?: string;
+        };
+        Payment: {
+            /** @description UUID. */
+            id: string;
+            customerId: string;
+            invoiceId: string;
+            /** @description `manual`, or the name of a provider. */
+            provider: string;
+            /**
+             * @description How it was paid.
+             * @enum {string}
+             */
+            method: "card" | "bank_transfer" | "mobile_money" | "cash" | "other";
+            /**
+             * @description `pending`: the provider has not said yet. `refunded`: all of it was given back.
+             * @enum {string}
+             */
+            status: "pending" | "succeeded" | "failed" | "refunded";
+            /** @description What was asked for, or came. In the minor unit of the currency, decimal digits. */
+            amountMinor: string;
+            /** @description ISO 4217. */
+            currency: string;
+            /** @description What the provider or the bank calls it; null until known. */
+            reference: string | null;
+            /** @description Why it failed, by the provider; null otherwise. */
+            failureCode: string | null;
+            /** @description What was given back. In the minor unit of the currency, decimal digits. */
+            refundedMinor: string;
+            /**
+             * Format: date-time
+             * @description When the money came; null until it did.
+             */
+            receivedAt: string | null;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            createdAt: string;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            updatedAt: string;
+        };
+        Refund: {
+            /** @description By default all that is left of the payment. */
+            amountMinor?: string;
+            /** @description Printed on the credit note. */
+            reason: string;
+        };
+        NewPaymentAccount: {
+            /**
+             * @description Who moves the money.
+             * @enum {string}
+             */
+            provider: "stripe";
+            /** @description What the provider knows the customer by. */
+            providerCustomer: string;
+            /** @description How it pays, as the provider names it: never a card's number. */
+            providerMethod: string;
+        };
+        PaymentAccount: {
+            customerId: string;
+            /**
+             * @description Who moves the money.
+             * @enum {string}
+             */
+            provider: "stripe";
+            /** @description What the provider knows the customer by. */
+            providerCustomer: string;
+            /** @description How it pays, as the provider names it: never a card's number. */
+            providerMethod: string;
+            /**
+             * Format: date-time
+             * @description An instant, RFC 3339.
+             * @example 2026-03-01T00:00:00.000Z
+             */
+            updatedAt: string;
+        };
         TokensStated: {
             /** @description Tokens sent to the model, without those read from or written to a cache. */
             input?: number;
@@ -1790,13 +2695,6 @@ export interface components {
              * @example 300
              */
             ttlSeconds: number;
-        };
-        Tokens: {
-            input: number;
-            cacheRead: number;
-            cacheWrite: number;
-            output: number;
-            reasoning: number;
         };
         Hold: {
             holdId: string;
@@ -2155,7 +3053,7 @@ export interface components {
             /** @description For people: what listens there. */
             description?: string;
             /** @description What is posted; empty: every event, those of later versions included. */
-            eventTypes?: ("customer.created" | "customer.updated" | "customer.suspended" | "customer.reactivated" | "customer.closed" | "user.invited" | "user.updated" | "user.disabled" | "subscription.created" | "subscription.activated" | "subscription.changed" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.renewed" | "quota.threshold_reached" | "quota.exhausted")[];
+            eventTypes?: ("customer.created" | "customer.updated" | "customer.suspended" | "customer.reactivated" | "customer.closed" | "user.invited" | "user.updated" | "user.disabled" | "subscription.created" | "subscription.activated" | "subscription.changed" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.renewed" | "invoice.finalized" | "invoice.overdue" | "invoice.paid" | "invoice.voided" | "invoice.uncollectible" | "payment.failed" | "quota.threshold_reached" | "quota.exhausted")[];
         };
         WebhookEndpointMade: {
             /**
@@ -2233,7 +3131,7 @@ export interface components {
             /** @description For people: what listens there. Null takes it away. */
             description?: string | null;
             /** @description What is posted; empty: every event, those of later versions included. */
-            eventTypes?: ("customer.created" | "customer.updated" | "customer.suspended" | "customer.reactivated" | "customer.closed" | "user.invited" | "user.updated" | "user.disabled" | "subscription.created" | "subscription.activated" | "subscription.changed" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.renewed" | "quota.threshold_reached" | "quota.exhausted")[];
+            eventTypes?: ("customer.created" | "customer.updated" | "customer.suspended" | "customer.reactivated" | "customer.closed" | "user.invited" | "user.updated" | "user.disabled" | "subscription.created" | "subscription.activated" | "subscription.changed" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.renewed" | "invoice.finalized" | "invoice.overdue" | "invoice.paid" | "invoice.voided" | "invoice.uncollectible" | "payment.failed" | "quota.threshold_reached" | "quota.exhausted")[];
             /**
              * @description `disabled`: nothing is posted, and what happens meanwhile is not posted later. An endpoint that answers 410 is disabled.
              * @enum {string}
@@ -2295,7 +3193,7 @@ export interface components {
             /** @description For people: who uses it, and where. */
             name: string;
             /** @description What the key is good for; none that its maker lacks. */
-            scopes: ("customers:read" | "customers:write" | "users:read" | "users:write" | "plans:read" | "plans:write" | "subscriptions:read" | "subscriptions:write" | "limits:read" | "limits:write" | "grants:write" | "quota:check" | "usage:read" | "usage:write" | "usage:void" | "audit:read" | "api-keys:write" | "webhooks:write" | "operations")[];
+            scopes: ("customers:read" | "customers:write" | "users:read" | "users:write" | "plans:read" | "plans:write" | "subscriptions:read" | "subscriptions:write" | "invoices:read" | "invoices:write" | "payments:read" | "payments:write" | "limits:read" | "limits:write" | "grants:write" | "quota:check" | "usage:read" | "usage:write" | "usage:void" | "audit:read" | "api-keys:write" | "webhooks:write" | "operations")[];
             /**
              * Format: date-time
              * @description From then on it opens nothing.
@@ -2392,6 +3290,13 @@ export interface components {
              * @default 86400
              */
             overlapSeconds: number;
+        };
+        PaymentEventTaken: {
+            /**
+             * @description It need not be sent again.
+             * @constant
+             */
+            received: true;
         };
         UsageEvent: {
             /** @constant */
@@ -2710,8 +3615,8 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `plan-not-available`: The customer can not have this plan. `customer-not-active`: The customer is suspended or closed. `subscription-exists`: The customer has a subscription. `conflicting-change`: Another change came first. `idempotency-in-flight`: The first request with this Idempotency-Key has not ended. */
-        "409-plan-not-available-customer-not-active-subscription-exists-conflicting-change-idempotency-in-flight": {
+        /** @description `plan-not-available`: The customer can not have this plan. `customer-not-active`: The customer is suspended or closed. `subscription-exists`: The customer has a subscription. `subscription-overlaps`: It would begin before another one ended. `conflicting-change`: Another change came first. `idempotency-in-flight`: The first request with this Idempotency-Key has not ended. */
+        "409-plan-not-available-customer-not-active-subscription-exists-subscription-overlaps-conflicting-change-idempotency-in-flight": {
             headers: {
                 [name: string]: unknown;
             };
@@ -2759,6 +3664,87 @@ export interface components {
         };
         /** @description `illegal-transition`: The state does not allow this. `conflicting-change`: Another change came first. `idempotency-in-flight`: The first request with this Idempotency-Key has not ended. `plan-not-available`: The customer can not have this plan. `customer-not-active`: The customer is suspended or closed. */
         "409-illegal-transition-conflicting-change-idempotency-in-flight-plan-not-available-customer-not-active": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `unknown-invoice`: The invoice is not known. */
+        "404-unknown-invoice": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `unknown-invoice`: The invoice is not known. `unknown-invoice-line`: The invoice has no such line. */
+        "404-unknown-invoice-unknown-invoice-line": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `illegal-transition`: The state does not allow this. `unrated-usage`: Some of the usage has no price. */
+        "409-illegal-transition-unrated-usage": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `unknown-credit-note`: The credit note is not known. */
+        "404-unknown-credit-note": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `illegal-transition`: The state does not allow this. `more-than-open`: Less than this is open. `idempotency-in-flight`: The first request with this Idempotency-Key has not ended. */
+        "409-illegal-transition-more-than-open-idempotency-in-flight": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `unknown-payment`: The payment is not known. */
+        "404-unknown-payment": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `illegal-transition`: The state does not allow this. `conflicting-change`: Another change came first. `refund-refused`: The provider does not give this back. `unknown-provider`: The payment provider is not configured. `idempotency-in-flight`: The first request with this Idempotency-Key has not ended. */
+        "409-illegal-transition-conflicting-change-refund-refused-unknown-provider-idempotency-in-flight": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `unknown-provider`: The payment provider is not configured. */
+        "409-unknown-provider": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `unknown-customer`: The customer is not known. `no-payment-account`: The customer has no payment account. */
+        "404-unknown-customer-no-payment-account": {
             headers: {
                 [name: string]: unknown;
             };
@@ -2909,6 +3895,15 @@ export interface components {
         };
         /** @description `no-such-api-key`: There is no such API key. */
         "404-no-such-api-key": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `unsigned-event`: The event is not signed by its provider. `authentication-required`: An API key or a token is needed. `unknown-api-key`: The API key is not known. `invalid-token`: The token is not valid. `expired-token`: The token has expired. */
+        "401-unsigned-event-authentication-required-unknown-api-key-invalid-token-expired-token": {
             headers: {
                 [name: string]: unknown;
             };
@@ -4921,7 +5916,7 @@ export interface operations {
             401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
             403: components["responses"]["403-access-denied"];
             404: components["responses"]["404-unknown-plan-unknown-customer"];
-            409: components["responses"]["409-plan-not-available-customer-not-active-subscription-exists-conflicting-change-idempotency-in-flight"];
+            409: components["responses"]["409-plan-not-available-customer-not-active-subscription-exists-subscription-overlaps-conflicting-change-idempotency-in-flight"];
             415: components["responses"]["415-unsupported-media-type"];
             422: components["responses"]["422-idempotency-key-reused"];
             429: components["responses"]["429-rate-limited"];
@@ -5480,6 +6475,1377 @@ export interface operations {
             409: components["responses"]["409-illegal-transition-conflicting-change-idempotency-in-flight"];
             412: components["responses"]["412-version-mismatch"];
             422: components["responses"]["422-idempotency-key-reused"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    listInvoices: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Id of the customer whose tokens are counted.
+                 * @example clinic-42
+                 */
+                customerId?: string;
+                /**
+                 * @description Id of the subscription.
+                 * @example 0198c0de-0000-7000-8000-000000000031
+                 */
+                subscriptionId?: string;
+                /** @description `draft`: nobody is asked for it yet. `finalized`: to be paid. `uncollectible`: given up, and taken when it is paid all the same. A customer's credential sees no drafts. */
+                status?: "draft" | "finalized" | "paid" | "void" | "uncollectible";
+                /**
+                 * @description The most entries of a page.
+                 * @example 50
+                 */
+                limit?: number;
+                /** @description `nextCursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of invoices. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "0198c0de-0000-7000-8000-000000000061",
+                     *           "number": "INV-000042",
+                     *           "customerId": "clinic-42",
+                     *           "subscriptionId": "0198c0de-0000-7000-8000-000000000031",
+                     *           "status": "finalized",
+                     *           "boundary": "2026-03-30T22:00:00.000Z",
+                     *           "periodStart": "2026-02-27T23:00:00.000Z",
+                     *           "periodEnd": "2026-03-30T22:00:00.000Z",
+                     *           "currency": "EUR",
+                     *           "subtotalMinor": "8720",
+                     *           "grants": [],
+                     *           "grantsMinor": "0",
+                     *           "taxes": [
+                     *             {
+                     *               "percent": "20",
+                     *               "isInclusive": false,
+                     *               "netMinor": "8720",
+                     *               "taxMinor": "1744"
+                     *             }
+                     *           ],
+                     *           "taxMinor": "1744",
+                     *           "includedTaxMinor": "0",
+                     *           "totalMinor": "10464",
+                     *           "creditAppliedMinor": "0",
+                     *           "dueMinor": "10464",
+                     *           "paidMinor": "0",
+                     *           "creditedMinor": "0",
+                     *           "openMinor": "10464",
+                     *           "paymentTermsDays": 30,
+                     *           "finalizedAt": "2026-03-31T02:10:00.000Z",
+                     *           "dueAt": "2026-04-30T02:10:00.000Z",
+                     *           "closedAt": null,
+                     *           "version": 1,
+                     *           "createdAt": "2026-03-31T02:10:00.000Z",
+                     *           "updatedAt": "2026-03-31T02:10:00.000Z"
+                     *         }
+                     *       ],
+                     *       "nextCursor": null,
+                     *       "hasMore": false
+                     *     }
+                     */
+                    "application/json": {
+                        /** @description In the order of their creation, unless the route says another. */
+                        data: components["schemas"]["Invoice"][];
+                        /** @description `cursor` of the next page; null after the last one. */
+                        nextCursor: string | null;
+                        /** @description Whether there is a next page. */
+                        hasMore: boolean;
+                    };
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-customer"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    getInvoice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the invoice.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                invoiceId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The invoice. */
+            200: {
+                headers: {
+                    /** @description The version in quotes, for If-Match. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000061",
+                     *       "number": "INV-000042",
+                     *       "customerId": "clinic-42",
+                     *       "subscriptionId": "0198c0de-0000-7000-8000-000000000031",
+                     *       "status": "finalized",
+                     *       "boundary": "2026-03-30T22:00:00.000Z",
+                     *       "periodStart": "2026-02-27T23:00:00.000Z",
+                     *       "periodEnd": "2026-03-30T22:00:00.000Z",
+                     *       "currency": "EUR",
+                     *       "subtotalMinor": "8720",
+                     *       "grants": [],
+                     *       "grantsMinor": "0",
+                     *       "taxes": [
+                     *         {
+                     *           "percent": "20",
+                     *           "isInclusive": false,
+                     *           "netMinor": "8720",
+                     *           "taxMinor": "1744"
+                     *         }
+                     *       ],
+                     *       "taxMinor": "1744",
+                     *       "includedTaxMinor": "0",
+                     *       "totalMinor": "10464",
+                     *       "creditAppliedMinor": "0",
+                     *       "dueMinor": "10464",
+                     *       "paidMinor": "0",
+                     *       "creditedMinor": "0",
+                     *       "openMinor": "10464",
+                     *       "paymentTermsDays": 30,
+                     *       "finalizedAt": "2026-03-31T02:10:00.000Z",
+                     *       "dueAt": "2026-04-30T02:10:00.000Z",
+                     *       "closedAt": null,
+                     *       "version": 1,
+                     *       "createdAt": "2026-03-31T02:10:00.000Z",
+                     *       "updatedAt": "2026-03-31T02:10:00.000Z",
+                     *       "billTo": {
+                     *         "kind": "sme",
+                     *         "legalName": "Clinique du Lac SARL",
+                     *         "country": "FR",
+                     *         "locale": "fr",
+                     *         "timeZone": "Europe/Paris",
+                     *         "taxId": "FR40303265045",
+                     *         "registrationNumber": null,
+                     *         "contractReference": null,
+                     *         "purchaseOrderNumber": null
+                     *       },
+                     *       "lines": [
+                     *         {
+                     *           "position": 1,
+                     *           "kind": "usage",
+                     *           "lineClass": "usage",
+                     *           "from": "2026-02-27T23:00:00.000Z",
+                     *           "to": "2026-03-30T22:00:00.000Z",
+                     *           "amountMinor": "3720",
+                     *           "detail": {
+                     *             "pool": "input",
+                     *             "model": "claude-*",
+                     *             "chargeModel": "per_unit",
+                     *             "perTokens": 1000000,
+                     *             "models": [
+                     *               {
+                     *                 "model": "claude-sonnet-4-5",
+                     *                 "tokens": "12400000"
+                     *               }
+                     *             ],
+                     *             "quantity": "12400000",
+                     *             "includedTokens": "0",
+                     *             "chargedTokens": "12400000",
+                     *             "tiers": [
+                     *               {
+                     *                 "upTo": null,
+                     *                 "tokens": "12400000",
+                     *                 "packages": null,
+                     *                 "amount": "3",
+                     *                 "amountMinor": "3720"
+                     *               }
+                     *             ]
+                     *           }
+                     *         },
+                     *         {
+                     *           "position": 2,
+                     *           "kind": "base-fee",
+                     *           "lineClass": "base-fee",
+                     *           "from": "2026-03-30T22:00:00.000Z",
+                     *           "to": "2026-04-29T22:00:00.000Z",
+                     *           "amountMinor": "5000",
+                     *           "detail": {
+                     *             "reason": "advance",
+                     *             "planId": "0198c0de-0000-7000-8000-000000000021"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["InvoiceWithLines"];
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-invoice"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    getInvoicePdf: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the invoice.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                invoiceId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/pdf": string;
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-invoice"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    finalizeInvoice: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag that was read, or `*` for any version.
+                 * @example "3"
+                 */
+                "if-match"?: string;
+                /**
+                 * @description Chosen by the client for one request: its repeat changes nothing and gets the first answer, with `idempotent-replayed: true`.
+                 * @example b6a7d1c2-subscribe
+                 */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /**
+                 * @description Id of the invoice.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                invoiceId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The invoice as it stands now. */
+            200: {
+                headers: {
+                    /** @description The version in quotes, for If-Match. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000061",
+                     *       "number": "INV-000042",
+                     *       "customerId": "clinic-42",
+                     *       "subscriptionId": "0198c0de-0000-7000-8000-000000000031",
+                     *       "status": "finalized",
+                     *       "boundary": "2026-03-30T22:00:00.000Z",
+                     *       "periodStart": "2026-02-27T23:00:00.000Z",
+                     *       "periodEnd": "2026-03-30T22:00:00.000Z",
+                     *       "currency": "EUR",
+                     *       "subtotalMinor": "8720",
+                     *       "grants": [],
+                     *       "grantsMinor": "0",
+                     *       "taxes": [
+                     *         {
+                     *           "percent": "20",
+                     *           "isInclusive": false,
+                     *           "netMinor": "8720",
+                     *           "taxMinor": "1744"
+                     *         }
+                     *       ],
+                     *       "taxMinor": "1744",
+                     *       "includedTaxMinor": "0",
+                     *       "totalMinor": "10464",
+                     *       "creditAppliedMinor": "0",
+                     *       "dueMinor": "10464",
+                     *       "paidMinor": "0",
+                     *       "creditedMinor": "0",
+                     *       "openMinor": "10464",
+                     *       "paymentTermsDays": 30,
+                     *       "finalizedAt": "2026-03-31T02:10:00.000Z",
+                     *       "dueAt": "2026-04-30T02:10:00.000Z",
+                     *       "closedAt": null,
+                     *       "version": 1,
+                     *       "createdAt": "2026-03-31T02:10:00.000Z",
+                     *       "updatedAt": "2026-03-31T02:10:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Invoice"];
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-invoice"];
+            409: components["responses"]["409-illegal-transition-conflicting-change-idempotency-in-flight"];
+            412: components["responses"]["412-version-mismatch"];
+            422: components["responses"]["422-idempotency-key-reused"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    voidInvoice: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag that was read, or `*` for any version.
+                 * @example "3"
+                 */
+                "if-match"?: string;
+                /**
+                 * @description Chosen by the client for one request: its repeat changes nothing and gets the first answer, with `idempotent-replayed: true`.
+                 * @example b6a7d1c2-subscribe
+                 */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /**
+                 * @description Id of the invoice.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                invoiceId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The invoice as it stands now. */
+            200: {
+                headers: {
+                    /** @description The version in quotes, for If-Match. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000061",
+                     *       "number": "INV-000042",
+                     *       "customerId": "clinic-42",
+                     *       "subscriptionId": "0198c0de-0000-7000-8000-000000000031",
+                     *       "status": "finalized",
+                     *       "boundary": "2026-03-30T22:00:00.000Z",
+                     *       "periodStart": "2026-02-27T23:00:00.000Z",
+                     *       "periodEnd": "2026-03-30T22:00:00.000Z",
+                     *       "currency": "EUR",
+                     *       "subtotalMinor": "8720",
+                     *       "grants": [],
+                     *       "grantsMinor": "0",
+                     *       "taxes": [
+                     *         {
+                     *           "percent": "20",
+                     *           "isInclusive": false,
+                     *           "netMinor": "8720",
+                     *           "taxMinor": "1744"
+                     *         }
+                     *       ],
+                     *       "taxMinor": "1744",
+                     *       "includedTaxMinor": "0",
+                     *       "totalMinor": "10464",
+                     *       "creditAppliedMinor": "0",
+                     *       "dueMinor": "10464",
+                     *       "paidMinor": "0",
+                     *       "creditedMinor": "0",
+                     *       "openMinor": "10464",
+                     *       "paymentTermsDays": 30,
+                     *       "finalizedAt": "2026-03-31T02:10:00.000Z",
+                     *       "dueAt": "2026-04-30T02:10:00.000Z",
+                     *       "closedAt": null,
+                     *       "version": 1,
+                     *       "createdAt": "2026-03-31T02:10:00.000Z",
+                     *       "updatedAt": "2026-03-31T02:10:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Invoice"];
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-invoice"];
+            409: components["responses"]["409-illegal-transition-conflicting-change-idempotency-in-flight"];
+            412: components["responses"]["412-version-mismatch"];
+            422: components["responses"]["422-idempotency-key-reused"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    markInvoiceUncollectible: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag that was read, or `*` for any version.
+                 * @example "3"
+                 */
+                "if-match"?: string;
+                /**
+                 * @description Chosen by the client for one request: its repeat changes nothing and gets the first answer, with `idempotent-replayed: true`.
+                 * @example b6a7d1c2-subscribe
+                 */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /**
+                 * @description Id of the invoice.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                invoiceId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The invoice as it stands now. */
+            200: {
+                headers: {
+                    /** @description The version in quotes, for If-Match. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000061",
+                     *       "number": "INV-000042",
+                     *       "customerId": "clinic-42",
+                     *       "subscriptionId": "0198c0de-0000-7000-8000-000000000031",
+                     *       "status": "finalized",
+                     *       "boundary": "2026-03-30T22:00:00.000Z",
+                     *       "periodStart": "2026-02-27T23:00:00.000Z",
+                     *       "periodEnd": "2026-03-30T22:00:00.000Z",
+                     *       "currency": "EUR",
+                     *       "subtotalMinor": "8720",
+                     *       "grants": [],
+                     *       "grantsMinor": "0",
+                     *       "taxes": [
+                     *         {
+                     *           "percent": "20",
+                     *           "isInclusive": false,
+                     *           "netMinor": "8720",
+                     *           "taxMinor": "1744"
+                     *         }
+                     *       ],
+                     *       "taxMinor": "1744",
+                     *       "includedTaxMinor": "0",
+                     *       "totalMinor": "10464",
+                     *       "creditAppliedMinor": "0",
+                     *       "dueMinor": "10464",
+                     *       "paidMinor": "0",
+                     *       "creditedMinor": "0",
+                     *       "openMinor": "10464",
+                     *       "paymentTermsDays": 30,
+                     *       "finalizedAt": "2026-03-31T02:10:00.000Z",
+                     *       "dueAt": "2026-04-30T02:10:00.000Z",
+                     *       "closedAt": null,
+                     *       "version": 1,
+                     *       "createdAt": "2026-03-31T02:10:00.000Z",
+                     *       "updatedAt": "2026-03-31T02:10:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Invoice"];
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-invoice"];
+            409: components["responses"]["409-illegal-transition-conflicting-change-idempotency-in-flight"];
+            412: components["responses"]["412-version-mismatch"];
+            422: components["responses"]["422-idempotency-key-reused"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    explainInvoiceLine: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The most entries of a page.
+                 * @example 50
+                 */
+                limit?: number;
+                /** @description `nextCursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the invoice.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                invoiceId: string;
+                /**
+                 * @description Position of the line.
+                 * @example 1
+                 */
+                position: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of rows, in the order of time, model and pool. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "start": "2026-03-12T09:30:00.000Z",
+                     *           "model": "claude-sonnet-4-5",
+                     *           "pool": "input",
+                     *           "tokens": "120400"
+                     *         }
+                     *       ],
+                     *       "nextCursor": null,
+                     *       "hasMore": false
+                     *     }
+                     */
+                    "application/json": {
+                        /** @description In the order of their creation, unless the route says another. */
+                        data: components["schemas"]["LineUsage"][];
+                        /** @description `cursor` of the next page; null after the last one. */
+                        nextCursor: string | null;
+                        /** @description Whether there is a next page. */
+                        hasMore: boolean;
+                    };
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-invoice-unknown-invoice-line"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    listInvoiceLineEvents: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The most entries of a page.
+                 * @example 50
+                 */
+                limit?: number;
+                /** @description `nextCursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the invoice.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                invoiceId: string;
+                /**
+                 * @description Position of the line.
+                 * @example 1
+                 */
+                position: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of events, in the order of their time. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "call-1",
+                     *           "source": "/ia-service/paris-1",
+                     *           "kind": "used",
+                     *           "time": "2026-03-12T09:31:07.204Z",
+                     *           "model": "claude-sonnet-4-5",
+                     *           "userId": "dr-amina",
+                     *           "tokens": {
+                     *             "input": 1200,
+                     *             "cacheRead": 0,
+                     *             "cacheWrite": 0,
+                     *             "output": 300,
+                     *             "reasoning": 0
+                     *           }
+                     *         }
+                     *       ],
+                     *       "nextCursor": null,
+                     *       "hasMore": false
+                     *     }
+                     */
+                    "application/json": {
+                        /** @description In the order of their creation, unless the route says another. */
+                        data: components["schemas"]["LineEvent"][];
+                        /** @description `cursor` of the next page; null after the last one. */
+                        nextCursor: string | null;
+                        /** @description Whether there is a next page. */
+                        hasMore: boolean;
+                    };
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-invoice-unknown-invoice-line"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    previewInvoice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the subscription.
+                 * @example 0198c0de-0000-7000-8000-000000000031
+                 */
+                subscriptionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The preview. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "subscriptionId": "0198c0de-0000-7000-8000-000000000031",
+                     *       "customerId": "clinic-42",
+                     *       "asOf": "2026-03-28T10:02:11.480Z",
+                     *       "periodStart": "2026-02-27T23:00:00.000Z",
+                     *       "periodEnd": "2026-03-30T22:00:00.000Z",
+                     *       "currency": "EUR",
+                     *       "lines": [
+                     *         {
+                     *           "position": 1,
+                     *           "kind": "usage",
+                     *           "lineClass": "usage",
+                     *           "from": "2026-02-27T23:00:00.000Z",
+                     *           "to": "2026-03-30T22:00:00.000Z",
+                     *           "amountMinor": "3720",
+                     *           "detail": {
+                     *             "pool": "input",
+                     *             "model": "claude-*",
+                     *             "chargeModel": "per_unit",
+                     *             "perTokens": 1000000,
+                     *             "models": [
+                     *               {
+                     *                 "model": "claude-sonnet-4-5",
+                     *                 "tokens": "12400000"
+                     *               }
+                     *             ],
+                     *             "quantity": "12400000",
+                     *             "includedTokens": "0",
+                     *             "chargedTokens": "12400000",
+                     *             "tiers": [
+                     *               {
+                     *                 "upTo": null,
+                     *                 "tokens": "12400000",
+                     *                 "packages": null,
+                     *                 "amount": "3",
+                     *                 "amountMinor": "3720"
+                     *               }
+                     *             ]
+                     *           }
+                     *         },
+                     *         {
+                     *           "position": 2,
+                     *           "kind": "base-fee",
+                     *           "lineClass": "base-fee",
+                     *           "from": "2026-03-30T22:00:00.000Z",
+                     *           "to": "2026-04-29T22:00:00.000Z",
+                     *           "amountMinor": "5000",
+                     *           "detail": {
+                     *             "reason": "advance",
+                     *             "planId": "0198c0de-0000-7000-8000-000000000021"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "subtotalMinor": "8720",
+                     *       "grants": [],
+                     *       "grantsMinor": "0",
+                     *       "taxes": [
+                     *         {
+                     *           "percent": "20",
+                     *           "isInclusive": false,
+                     *           "netMinor": "8720",
+                     *           "taxMinor": "1744"
+                     *         }
+                     *       ],
+                     *       "taxMinor": "1744",
+                     *       "includedTaxMinor": "0",
+                     *       "totalMinor": "10464"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["InvoicePreview"];
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-subscription"];
+            409: components["responses"]["409-illegal-transition-unrated-usage"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    issueCreditNote: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag that was read, or `*` for any version.
+                 * @example "3"
+                 */
+                "if-match"?: string;
+                /**
+                 * @description Chosen by the client for one request: its repeat changes nothing and gets the first answer, with `idempotent-replayed: true`.
+                 * @example b6a7d1c2-subscribe
+                 */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /**
+                 * @description Id of the invoice.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                invoiceId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "amountMinor": "1200",
+                 *       "reason": "Two hours without service on 12 March."
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewCreditNote"];
+            };
+        };
+        responses: {
+            /** @description The credit note. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000071",
+                     *       "number": "CN-000007",
+                     *       "customerId": "clinic-42",
+                     *       "invoiceId": "0198c0de-0000-7000-8000-000000000061",
+                     *       "currency": "EUR",
+                     *       "amountMinor": "1200",
+                     *       "taxMinor": "200",
+                     *       "appliedMinor": "1200",
+                     *       "keptMinor": "0",
+                     *       "settlement": "invoice",
+                     *       "reason": "Two hours without service on 12 March.",
+                     *       "issuedAt": "2026-04-02T08:15:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CreditNote"];
+                };
+            };
+            400: components["responses"]["400-malformed-json-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-invoice"];
+            409: components["responses"]["409-illegal-transition-conflicting-change-idempotency-in-flight"];
+            412: components["responses"]["412-version-mismatch"];
+            415: components["responses"]["415-unsupported-media-type"];
+            422: components["responses"]["422-idempotency-key-reused"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    listCreditNotes: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Id of the customer whose tokens are counted.
+                 * @example clinic-42
+                 */
+                customerId?: string;
+                /**
+                 * @description Id of the invoice.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                invoiceId?: string;
+                /**
+                 * @description The most entries of a page.
+                 * @example 50
+                 */
+                limit?: number;
+                /** @description `nextCursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of credit notes. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "0198c0de-0000-7000-8000-000000000071",
+                     *           "number": "CN-000007",
+                     *           "customerId": "clinic-42",
+                     *           "invoiceId": "0198c0de-0000-7000-8000-000000000061",
+                     *           "currency": "EUR",
+                     *           "amountMinor": "1200",
+                     *           "taxMinor": "200",
+                     *           "appliedMinor": "1200",
+                     *           "keptMinor": "0",
+                     *           "settlement": "invoice",
+                     *           "reason": "Two hours without service on 12 March.",
+                     *           "issuedAt": "2026-04-02T08:15:00.000Z"
+                     *         }
+                     *       ],
+                     *       "nextCursor": null,
+                     *       "hasMore": false
+                     *     }
+                     */
+                    "application/json": {
+                        /** @description In the order of their creation, unless the route says another. */
+                        data: components["schemas"]["CreditNote"][];
+                        /** @description `cursor` of the next page; null after the last one. */
+                        nextCursor: string | null;
+                        /** @description Whether there is a next page. */
+                        hasMore: boolean;
+                    };
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-customer"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    getCreditNote: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the credit note.
+                 * @example 0198c0de-0000-7000-8000-000000000071
+                 */
+                creditNoteId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The credit note. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000071",
+                     *       "number": "CN-000007",
+                     *       "customerId": "clinic-42",
+                     *       "invoiceId": "0198c0de-0000-7000-8000-000000000061",
+                     *       "currency": "EUR",
+                     *       "amountMinor": "1200",
+                     *       "taxMinor": "200",
+                     *       "appliedMinor": "1200",
+                     *       "keptMinor": "0",
+                     *       "settlement": "invoice",
+                     *       "reason": "Two hours without service on 12 March.",
+                     *       "issuedAt": "2026-04-02T08:15:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CreditNote"];
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-credit-note"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    recordPayment: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Chosen by the client for one request: its repeat changes nothing and gets the first answer, with `idempotent-replayed: true`.
+                 * @example b6a7d1c2-subscribe
+                 */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /**
+                 * @description Id of the invoice.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                invoiceId: string;
+            };
+            cookie?: never;
+        };
+        /** @description Money that came by hand. */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "amountMinor": "4900",
+                 *       "method": "bank_transfer",
+                 *       "reference": "SEPA 2026-03-12/0042",
+                 *       "receivedAt": "2026-03-12T08:00:00.000Z"
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewPayment"];
+            };
+        };
+        responses: {
+            /** @description The payment. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000081",
+                     *       "customerId": "clinic-42",
+                     *       "invoiceId": "0198c0de-0000-7000-8000-000000000061",
+                     *       "provider": "manual",
+                     *       "method": "bank_transfer",
+                     *       "status": "succeeded",
+                     *       "amountMinor": "4900",
+                     *       "currency": "EUR",
+                     *       "reference": "SEPA 2026-03-12/0042",
+                     *       "failureCode": null,
+                     *       "refundedMinor": "0",
+                     *       "receivedAt": "2026-03-12T08:00:00.000Z",
+                     *       "createdAt": "2026-03-12T09:34:12.250Z",
+                     *       "updatedAt": "2026-03-12T09:34:12.250Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Payment"];
+                };
+            };
+            400: components["responses"]["400-malformed-json-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-invoice"];
+            409: components["responses"]["409-illegal-transition-more-than-open-idempotency-in-flight"];
+            415: components["responses"]["415-unsupported-media-type"];
+            422: components["responses"]["422-idempotency-key-reused"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    listPayments: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Id of the customer whose tokens are counted.
+                 * @example clinic-42
+                 */
+                customerId?: string;
+                /**
+                 * @description Id of the invoice.
+                 * @example 0198c0de-0000-7000-8000-000000000061
+                 */
+                invoiceId?: string;
+                /** @description `pending`: the provider has not said yet. `refunded`: all of it was given back. */
+                status?: "pending" | "succeeded" | "failed" | "refunded";
+                /**
+                 * @description The most entries of a page.
+                 * @example 50
+                 */
+                limit?: number;
+                /** @description `nextCursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of payments. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "0198c0de-0000-7000-8000-000000000081",
+                     *           "customerId": "clinic-42",
+                     *           "invoiceId": "0198c0de-0000-7000-8000-000000000061",
+                     *           "provider": "manual",
+                     *           "method": "bank_transfer",
+                     *           "status": "succeeded",
+                     *           "amountMinor": "4900",
+                     *           "currency": "EUR",
+                     *           "reference": "SEPA 2026-03-12/0042",
+                     *           "failureCode": null,
+                     *           "refundedMinor": "0",
+                     *           "receivedAt": "2026-03-12T08:00:00.000Z",
+                     *           "createdAt": "2026-03-12T09:34:12.250Z",
+                     *           "updatedAt": "2026-03-12T09:34:12.250Z"
+                     *         }
+                     *       ],
+                     *       "nextCursor": null,
+                     *       "hasMore": false
+                     *     }
+                     */
+                    "application/json": {
+                        /** @description In the order of their creation, unless the route says another. */
+                        data: components["schemas"]["Payment"][];
+                        /** @description `cursor` of the next page; null after the last one. */
+                        nextCursor: string | null;
+                        /** @description Whether there is a next page. */
+                        hasMore: boolean;
+                    };
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-customer"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    getPayment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the payment.
+                 * @example 0198c0de-0000-7000-8000-000000000081
+                 */
+                paymentId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The payment. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000081",
+                     *       "customerId": "clinic-42",
+                     *       "invoiceId": "0198c0de-0000-7000-8000-000000000061",
+                     *       "provider": "manual",
+                     *       "method": "bank_transfer",
+                     *       "status": "succeeded",
+                     *       "amountMinor": "4900",
+                     *       "currency": "EUR",
+                     *       "reference": "SEPA 2026-03-12/0042",
+                     *       "failureCode": null,
+                     *       "refundedMinor": "0",
+                     *       "receivedAt": "2026-03-12T08:00:00.000Z",
+                     *       "createdAt": "2026-03-12T09:34:12.250Z",
+                     *       "updatedAt": "2026-03-12T09:34:12.250Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Payment"];
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-payment"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    refundPayment: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Chosen by the client for one request: its repeat changes nothing and gets the first answer, with `idempotent-replayed: true`.
+                 * @example b6a7d1c2-subscribe
+                 */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /**
+                 * @description Id of the payment.
+                 * @example 0198c0de-0000-7000-8000-000000000081
+                 */
+                paymentId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "amountMinor": "1200",
+                 *       "reason": "Outage of 3 March"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Refund"];
+            };
+        };
+        responses: {
+            /** @description The payment as it stands now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000081",
+                     *       "customerId": "clinic-42",
+                     *       "invoiceId": "0198c0de-0000-7000-8000-000000000061",
+                     *       "provider": "manual",
+                     *       "method": "bank_transfer",
+                     *       "status": "succeeded",
+                     *       "amountMinor": "4900",
+                     *       "currency": "EUR",
+                     *       "reference": "SEPA 2026-03-12/0042",
+                     *       "failureCode": null,
+                     *       "refundedMinor": "1200",
+                     *       "receivedAt": "2026-03-12T08:00:00.000Z",
+                     *       "createdAt": "2026-03-12T09:34:12.250Z",
+                     *       "updatedAt": "2026-03-12T09:34:12.250Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Payment"];
+                };
+            };
+            400: components["responses"]["400-malformed-json-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-payment"];
+            409: components["responses"]["409-illegal-transition-conflicting-change-refund-refused-unknown-provider-idempotency-in-flight"];
+            415: components["responses"]["415-unsupported-media-type"];
+            422: components["responses"]["422-idempotency-key-reused"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    getPaymentAccount: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the customer whose tokens are counted.
+                 * @example clinic-42
+                 */
+                customerId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The account. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "customerId": "clinic-42",
+                     *       "provider": "stripe",
+                     *       "providerCustomer": "cus_QX1",
+                     *       "providerMethod": "pm_1PZ",
+                     *       "updatedAt": "2026-03-12T09:34:12.250Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaymentAccount"];
+                };
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-customer-no-payment-account"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    putPaymentAccount: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the customer whose tokens are counted.
+                 * @example clinic-42
+                 */
+                customerId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "provider": "stripe",
+                 *       "providerCustomer": "cus_QX1",
+                 *       "providerMethod": "pm_1PZ"
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewPaymentAccount"];
+            };
+        };
+        responses: {
+            /** @description The account. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "customerId": "clinic-42",
+                     *       "provider": "stripe",
+                     *       "providerCustomer": "cus_QX1",
+                     *       "providerMethod": "pm_1PZ",
+                     *       "updatedAt": "2026-03-12T09:34:12.250Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaymentAccount"];
+                };
+            };
+            400: components["responses"]["400-malformed-json-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-customer"];
+            409: components["responses"]["409-unknown-provider"];
+            415: components["responses"]["415-unsupported-media-type"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
+        };
+    };
+    removePaymentAccount: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the customer whose tokens are counted.
+                 * @example clinic-42
+                 */
+                customerId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description There is no account, or no longer. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["400-validation-failed"];
+            401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            404: components["responses"]["404-unknown-customer"];
             429: components["responses"]["429-rate-limited"];
             500: components["responses"]["500-internal-error"];
             503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
@@ -7573,6 +9939,52 @@ export interface operations {
             429: components["responses"]["429-rate-limited"];
             500: components["responses"]["500-internal-error"];
             503: components["responses"]["503-overloaded-timed-out"];
+        };
+    };
+    takeStripeEvent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "evt_1PZ",
+                 *       "object": "event",
+                 *       "type": "payment_intent.succeeded"
+                 *     }
+                 */
+                "application/json": {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        responses: {
+            /** @description It is known, or about nothing of ours. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "received": true
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaymentEventTaken"];
+                };
+            };
+            401: components["responses"]["401-unsigned-event-authentication-required-unknown-api-key-invalid-token-expired-token"];
+            403: components["responses"]["403-access-denied"];
+            409: components["responses"]["409-unknown-provider"];
+            413: components["responses"]["413-body-too-large"];
+            415: components["responses"]["415-unsupported-media-type"];
+            429: components["responses"]["429-rate-limited"];
+            500: components["responses"]["500-internal-error"];
+            503: components["responses"]["503-service-unavailable-overloaded-timed-out"];
         };
     };
     appendUsageEvents: {

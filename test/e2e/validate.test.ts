@@ -17,9 +17,10 @@ function validate(entry: string, variables: Readonly<Record<string, string>>): P
   return runProgram(process.execPath, [entry, '--validate'], { environment: { PATH, ...variables } })
 }
 
-t.test('a good configuration is accepted by both processes, with no service to be reached', async (t) => {
+t.test('a good configuration is accepted by all three processes, with no service to be reached', async (t) => {
   t.match(await validate('ingest/main.ts', SERVICES), { exitCode: 0, stderr: '' })
   t.match(await validate('api/main.ts', { ...SERVICES, API_KEYS }), { exitCode: 0, stderr: '' })
+  t.match(await validate('billing-job/main.ts', SERVICES), { exitCode: 0, stderr: '' })
 })
 
 t.test('the consumers are told every fault at once, by name', async (t) => {
@@ -62,5 +63,23 @@ t.test('the API is told every fault at once, by name', async (t) => {
     t.match(stderr, new RegExp(`^  - ${name} `, 'm'))
   }
   t.match(stderr, /has 5 fault/)
+  t.notMatch(stderr, /hidden-word/)
+})
+
+t.test('the billing worker is told every fault at once, by name', async (t) => {
+  const { exitCode, stderr } = await validate('billing-job/main.ts', {
+    ...SERVICES,
+    BILLING_REDIS_URL: 'http://127.0.0.1:1',
+    BILLING_TAX_RATES: 'Senegal:18',
+    BILLING_ADJUSTMENT_DAYS: '1',
+    ACCEPTANCE_WINDOW_MS: '172800000',
+    DUPLICATE_WINDOW_MS: '172800000',
+    STRIPE_API_KEY: 'sk_hidden-word'
+  })
+  t.equal(exitCode, 1)
+  for (const name of ['BILLING_REDIS_URL', 'BILLING_TAX_RATES', 'BILLING_ADJUSTMENT_DAYS', 'STRIPE_API_KEY']) {
+    t.match(stderr, new RegExp(`^  - ${name} `, 'm'))
+  }
+  t.match(stderr, /has 4 fault/)
   t.notMatch(stderr, /hidden-word/)
 })
