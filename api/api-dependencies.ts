@@ -138,8 +138,8 @@ export interface ApiDependencies {
   readonly webhookDeliveryLog: WebhookDeliveryLog
   readonly webhookUrls: WebhookUrls
   readonly idempotencyStore: IdempotencyStore
-  /** Shown to whoever runs the service; null: nobody sees it. */
-  readonly jobQueue: BoardQueue | null
+  /** Shown to whoever runs the service; none: there is no board. */
+  readonly jobQueues: readonly BoardQueue[]
   /** By the same rules as the consumer of the topic has them. */
   readonly decodeLimits: DecodeLimits
   /** Milliseconds since the epoch. */

@@ -2,7 +2,7 @@
  * The API process: configuration, clients, adapters, app, listen. Nothing is connected to before it is needed, so that the
  * process starts and tells of itself while a service is away. `--validate` checks the configuration and ends.
  */
-import { openBillingQueue } from '../billing-job/queues.ts'
+import { openBillingQueues } from '../billing-job/queues.ts'
 import { connectClickHouse } from '../clickhouse/connect.ts'
 import { ClickHouseLineEvents } from '../clickhouse/line-events.ts'
 import { ClickHouseUsageQueries } from '../clickhouse/usage-queries.ts'
@@ -17,7 +17,7 @@ import { connectRedis } from '../meter/connect.ts'
 import { RedisQuotaMeter } from '../meter/quota-meter.ts'
 import { installationOf, Shards } from '../meter/shards.ts'
 import { accessVariables } from '../monitoring/access/config.ts'
-import { billingVariables, issuerVariables, paymentVariables } from '../monitoring/billing/config.ts'
+import { billingVariables, issuerOf, issuerVariables, paymentVariables } from '../monitoring/billing/config.ts'
 import {
   apiVariables,
   clickhouseVariables,
@@ -152,7 +152,7 @@ function connect(config: Config, { logger, shutdown }: Process): ApiDependencies
     KafkaUsageEventLog.connect({ kafka, topic: config.USAGE_TOPIC, encode: encodeUsageEvent })
   )
   shutdown.add('kafka', () => usageEventLog.close())
-  const jobQueue = jobQueueOn(config, { logger, shutdown })
+  const jobQueues = jobQueuesOn(config, { logger, shutdown })
   const registry = createRegistry('api')
   const metrics = createApiMetrics(registry)
   const seenUsers = new SeenUsers()
@@ -177,7 +177,7 @@ function connect(config: Config, { logger, shutdown }: Process): ApiDependencies
     limitMeter: meter,
     ...stores,
     seenUsers,
-    jobQueue,
+    jobQueues,
     billingStories: billing.stories,
     lineEvents: new ClickHouseLineEvents(clickhouse),
     invoicing: invoicingOf(config),
@@ -197,14 +197,14 @@ function connect(config: Config, { logger, shutdown }: Process): ApiDependencies
   }
 }
 
-function jobQueueOn(config: Config, { logger, shutdown }: Process) {
-  const jobQueue = openBillingQueue(
+function jobQueuesOn(config: Config, { logger, shutdown }: Process) {
+  const { run, collect } = openBillingQueues(
     { redisUrl: config.BILLING_REDIS_URL, prefix: config.BILLING_QUEUE_PREFIX },
     // It is there to be looked at: nothing of the API waits for it.
-    (error) => logger.debug({ err: error }, 'the job queue is away')
+    (error) => logger.debug({ err: error }, 'a job queue is away')
   )
-  shutdown.add('job queue', () => jobQueue.close())
-  return jobQueue
+  shutdown.add('job queues', () => Promise.all([run.close(), collect.close()]))
+  return [run, collect]
 }
 
 function billingOn({ DATABASE_URL: databaseUrl }: Config, shutdown: Shutdown) {
@@ -261,12 +261,7 @@ function accessOf(config: Config): AccessSettings {
 
 function invoicingOf(config: Config): InvoicingTerms {
   return {
-    issuer: {
-      name: config.ISSUER_NAME,
-      address: config.ISSUER_ADDRESS === '' ? [] : config.ISSUER_ADDRESS.split('|'),
-      taxId: config.ISSUER_TAX_ID ?? null,
-      paymentInstructions: config.ISSUER_PAYMENT_INSTRUCTIONS ?? null
-    },
+    issuer: issuerOf(config),
     numberPrefix: config.INVOICE_NUMBER_PREFIX,
     creditNoteNumberPrefix: config.CREDIT_NOTE_NUMBER_PREFIX,
     taxes: parseTaxTable(config.BILLING_TAX_RATES),

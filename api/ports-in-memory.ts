@@ -138,7 +138,7 @@ function callOn(app: Api): TestApp['call'] {
 
 /** Of invoices and payments. */
 const BILLING = {
-  jobQueue: null,
+  jobQueues: [],
   invoiceStore: { find: noStore, list: noStore, finalize: noStore, close: noStore },
   creditNoteStore: { find: noStore, list: noStore, insert: noStore },
   billingStories: { storyAt: noStore, storyNow: noStore },
@@ -151,8 +151,8 @@ const BILLING = {
     taxes: new Map(),
     adjustmentWindowMs: 35 * 86_400_000
   },
-  paymentStore: { find: noStore, list: noStore, record: noStore },
-  refundStore: { begin: noStore, settle: noStore, listUnsettled: noStore },
+  paymentStore: { find: noStore, findCharged: noStore, list: noStore, record: noStore },
+  refundStore: { begin: noStore, settle: noStore, takeUnsettled: noStore },
   paymentAccountStore: { find: noStore, put: noStore, remove: noStore },
   collectStore: { settle: noStore },
   // It signs nothing.

@@ -46,6 +46,7 @@ const PROBLEMS = {
   'customer-not-active': { status: 409, title: 'The customer is suspended or closed' },
   'too-many-webhook-endpoints': { status: 409, title: 'The customer has as many webhook endpoints as it may' },
   'unrated-usage': { status: 409, title: 'Some of the usage has no price' },
+  'reference-taken': { status: 409, title: 'A payment of the invoice has this reference' },
   'more-than-open': { status: 409, title: 'Less than this is open' },
   'refund-refused': { status: 409, title: 'The provider does not give this back' },
   'unknown-provider': { status: 409, title: 'The payment provider is not configured' },

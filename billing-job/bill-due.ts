@@ -4,8 +4,16 @@
  * undone and everything else done.
  */
 import type { BillingGate, LedgerStretch } from '../domain/billing/invoices/billing-gate.ts'
-import type { BillingRound, BillingStore, RoundOutcome, ToldStory } from '../domain/billing/invoices/billing-store.ts'
+import type {
+  BillingRound,
+  BillingStore,
+  Judging,
+  RoundOutcome,
+  ToldStory
+} from '../domain/billing/invoices/billing-store.ts'
+import type { BoundaryStory } from '../domain/billing/invoices/boundary-story.ts'
 import { type Drafted, draftInvoice } from '../domain/billing/invoices/draft-invoice.ts'
+import type { Issuer } from '../domain/billing/invoices/invoice.ts'
 import type { ParkReason } from '../domain/billing/invoices/park-reason.ts'
 import { type TaxTable, taxRatesOf } from '../domain/billing/tax-table.ts'
 import { RetryableError } from '../domain/errors.ts'
@@ -17,6 +25,7 @@ export interface BillingTerms {
   readonly graceMs: number
   readonly adjustmentWindowMs: number
   readonly numberPrefix: string
+  readonly issuer: Issuer
   readonly asDrafts: boolean
   readonly taxes: TaxTable
 }
@@ -57,10 +66,11 @@ export async function billDue(dependencies: BillingDependencies, ask: RunAsk): P
         limit: ask.batchSize,
         adjustmentWindowMs: terms.adjustmentWindowMs,
         numberPrefix: terms.numberPrefix,
+        issuer: terms.issuer,
         asDrafts: terms.asDrafts,
         subscriptionId: ask.subscriptionId
       }
-      const outcome = await store.billDue(round, (told) => judge(told, dependencies))
+      const outcome = await store.billDue(round, judgingOf(dependencies))
       if (outcome === null) return
       total.invoiced += outcome.invoiced
       total.empty += outcome.empty
@@ -74,19 +84,20 @@ export async function billDue(dependencies: BillingDependencies, ask: RunAsk): P
   return total
 }
 
-/** In the order told. One that can't be drafted does not keep the others waiting; a store that is away ends the round. */
-export async function judge(
-  told: readonly ToldStory[],
-  { gate, terms }: Pick<BillingDependencies, 'gate' | 'terms'>
-): Promise<readonly Drafted[]> {
-  const until = Math.max(...told.map(({ story }) => story.boundary.at)) + terms.graceMs
-  const behind = await gate.ledgerBehind(until)
-  if (behind !== null) return told.map(() => ({ parked: behind }))
-  const differences = await gate.differences(told.flatMap(ledgerStretches), until)
-  return told.map((one) => {
-    const difference = differences.get(one.story.boundary.customerId)
-    return difference === undefined ? draft(one, terms) : { parked: difference }
-  })
+/** One that can't be drafted does not keep the others waiting; a store that is away ends the round. */
+function judgingOf({ gate, terms }: BillingDependencies): Judging {
+  const untilOf = (stories: readonly BoundaryStory[]) =>
+    Math.max(...stories.map(({ boundary }) => boundary.at)) + terms.graceMs
+  return {
+    behind: (stories) => gate.ledgerBehind(untilOf(stories)),
+    async judge(told) {
+      const differences = await gate.differences(told.flatMap(ledgerStretches), untilOf(told.map(({ story }) => story)))
+      return told.map((one) => {
+        const difference = differences.get(one.story.boundary.customerId)
+        return difference === undefined ? draft(one, terms) : { parked: difference }
+      })
+    }
+  }
 }
 
 function draft({ story, usage }: ToldStory, { taxes }: Pick<BillingTerms, 'taxes'>): Drafted {

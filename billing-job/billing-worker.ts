@@ -1,15 +1,15 @@
 /**
- * Takes jobs of the billing queue and does them. A worker that dies loses its lock, and another one does the job again: what was done
+ * Takes jobs of the billing queues and does them, one of each kind at a time. A worker that dies loses its lock, and another one does the job again: what was done
  * of it stands in Postgres, and is not done twice. One that is stopped ends the round it is in and gives the job back.
  */
 import { UnrecoverableError, WaitingError, Worker } from 'bullmq'
 import { RetryableError } from '../domain/errors.ts'
 import {
-  BILLING_QUEUE,
   type BillingJob,
   type BillingJobCounts,
   type BillingJobName,
   type BillingJobPayload,
+  QUEUES,
   type QueueAddress
 } from './queues.ts'
 
@@ -28,6 +28,8 @@ export interface JobEnd {
   readonly kind: BillingJobName
   readonly outcome: 'completed' | 'retried' | 'failed' | 'returned'
   readonly jobId: string
+  /** One that the job was about alone; null: all. */
+  readonly subscriptionId: string | null
   /** Null: it failed. */
   readonly counts: BillingJobCounts | null
   readonly seconds: number
@@ -50,20 +52,35 @@ export interface RunningWorker {
   stop(): Promise<void>
 }
 
-/** A run is never kept from its turn by collecting, nor the other way round. */
-const JOBS_AT_ONCE = 2
+/** Of each kind: runs of one process never share its connections. */
+const JOBS_AT_ONCE = 1
 /** Workers that a job asked for by hand may take down with it. A scheduled one is always tried again. */
 const STALLS_MAX = 5
 
 export function startBillingWorker(options: WorkerOptions): RunningWorker {
-  const { redisUrl, prefix, lockMs, onEnd, onError } = options
   let isStopping = false
-  const worker = new Worker<BillingJobPayload, BillingJobCounts, BillingJobName>(
-    BILLING_QUEUE,
+  const workers = [startWorker('run', options, () => isStopping), startWorker('collect', options, () => isStopping)]
+  return {
+    assertWell: async () => {
+      if (isStopping || !workers.every((worker) => worker.isRunning())) throw new Error('the worker takes no jobs')
+    },
+    stop: async () => {
+      isStopping = true
+      await Promise.all(workers.map((worker) => worker.close()))
+    }
+  }
+}
+
+type JobWorker = Worker<BillingJobPayload, BillingJobCounts, BillingJobName>
+
+function startWorker(kind: BillingJobName, options: WorkerOptions, isStopping: () => boolean): JobWorker {
+  const { redisUrl, prefix, lockMs, onEnd, onError } = options
+  const worker: JobWorker = new Worker(
+    QUEUES[kind],
     async (job, token) => {
       const startedAt = performance.now()
-      const ended = await attempt(job, options.work, { onError, isStopping: () => isStopping })
-      onEnd({ kind: job.name, jobId: job.id ?? '', seconds: (performance.now() - startedAt) / 1_000, ...ended })
+      const ended = await attempt(job, options.work, { onError, isStopping })
+      onEnd({ ...nameOf(job), seconds: (performance.now() - startedAt) / 1_000, ...ended })
       if (ended.outcome === 'returned') {
         await job.moveToWait(token)
         throw new WaitingError()
@@ -81,15 +98,16 @@ export function startBillingWorker(options: WorkerOptions): RunningWorker {
     }
   )
   worker.on('error', onError)
-  return {
-    assertWell: async () => {
-      if (!worker.isRunning() || isStopping) throw new Error('the worker takes no jobs')
-    },
-    stop: async () => {
-      isStopping = true
-      await worker.close()
-    }
-  }
+  worker.on('failed', (job, error) => {
+    // Only of a job that took too many workers down is this all that is heard: nobody does it again.
+    if (job?.deferredFailure === undefined) return
+    onEnd({ ...nameOf(job), outcome: 'failed', counts: null, seconds: 0, error })
+  })
+  return worker
+}
+
+function nameOf({ name, id, data }: BillingJob): Pick<JobEnd, 'kind' | 'jobId' | 'subscriptionId'> {
+  return { kind: name, jobId: id ?? '', subscriptionId: data.subscriptionId ?? null }
 }
 
 type Attempted = Pick<JobEnd, 'outcome' | 'counts' | 'error'>

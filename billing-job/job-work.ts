@@ -7,9 +7,11 @@ import { type CollectDependencies, collectDue } from './collect/collect-due.ts'
 import { type FinishDependencies, finishRefunds } from './collect/finish-refunds.ts'
 import { markPastDue, type PastDueDependencies } from './collect/mark-past-due.ts'
 
-/** As many as the lease of an invoice has time for when the provider answers none of them. */
+/** At four at once under two minutes when the provider answers none of them: so much longer than its limit a job may take. */
 const COLLECT_BATCH_SIZE = 25
 const COLLECT_CONCURRENCY = 4
+/** Refunds are asked for one by one, and a provider that hangs takes 15 s for each. The next job goes on. */
+const REFUNDS_LIMIT_MS = 60_000
 
 /** `run`. */
 export function runWork(
@@ -37,7 +39,10 @@ export function runWork(
   }
 }
 
-/** `collect`: invoices first, refunds that were left half-way, and subscriptions after what became of both. */
+/**
+ * `collect`: invoices first, refunds that were left half-way, and subscriptions after what became of both. It ends within 10 minutes,
+ * whatever the provider does.
+ */
 export function collectWork(
   dependencies: CollectDependencies & FinishDependencies & PastDueDependencies,
   metrics: BillingMetrics
@@ -46,10 +51,11 @@ export function collectWork(
     const collected = await collectDue(dependencies, {
       batchSize: COLLECT_BATCH_SIZE,
       concurrency: COLLECT_CONCURRENCY,
-      isStopped
+      isStopped,
+      onBatch: (counts) => countCollected(metrics, counts)
     })
-    countCollected(metrics, collected)
-    const refundsFinished = await finishRefunds(dependencies, isStopped)
+    const refundsEndAt = dependencies.now() + REFUNDS_LIMIT_MS
+    const refundsFinished = await finishRefunds(dependencies, () => isStopped() || dependencies.now() >= refundsEndAt)
     return { ...collected, refundsFinished, ...(await markPastDue(dependencies, isStopped)) }
   }
 }

@@ -19,7 +19,13 @@ import {
   createBillingMetrics,
   setBillingStatus
 } from '../monitoring/billing/billing-metrics.ts'
-import { billingJobVariables, billingVariables, paymentVariables } from '../monitoring/billing/config.ts'
+import {
+  billingJobVariables,
+  billingVariables,
+  issuerOf,
+  issuerVariables,
+  paymentVariables
+} from '../monitoring/billing/config.ts'
 import {
   clickhouseVariables,
   eventVariables,
@@ -55,11 +61,12 @@ import { collectWork, runWork } from './job-work.ts'
 import {
   awaitQueue,
   type BillingQueue,
-  lastRun,
-  openBillingQueue,
-  type QueueAddress,
-  scheduleBilling
+  type BillingQueues,
+  lastRunOfAll,
+  openBillingQueues,
+  type QueueAddress
 } from './queues.ts'
+import { restoreSchedules, type Schedules, scheduleBilling } from './schedules.ts'
 
 const NAME = 'tokenmeter-billing'
 const DAY_MS = 86_400_000
@@ -67,6 +74,8 @@ const DAY_MS = 86_400_000
 const GATE_CONNECTIONS_MAX = 4
 /** Invoices that are collected at once, and one more. */
 const COLLECT_CONNECTIONS_MAX = 5
+/** A Redis that came back empty has no schedules: so long, at most, nothing comes by itself. */
+const SCHEDULES_INTERVAL_MS = 300_000
 /** A store that does not answer must not keep all other figures from whoever scrapes them. */
 const STATUS_WAIT_MS = 1_000
 
@@ -79,6 +88,7 @@ const FRAGMENTS = [
   postgresVariables,
   clickhouseVariables,
   billingVariables,
+  issuerVariables,
   billingJobVariables,
   paymentVariables
 ] as const
@@ -105,17 +115,12 @@ async function main(): Promise<void> {
   shutdown.add('stores', () => stores.close())
   observePools(registry, { rounds: () => stores.rounds.state(), gate: () => stores.reading.state() })
   const dependencies = { ...stores, terms, now: Date.now }
-  const queue = openBillingQueue(queueAddress(config), (error) => logger.warn({ err: error }, 'the job queue is away'))
-  shutdown.add('queue', () => queue.close())
+  const queues = openBillingQueues(queueAddress(config), (error) => logger.warn({ err: error }, 'a job queue is away'))
+  shutdown.add('queues', () => Promise.all([queues.run.close(), queues.collect.close()]))
 
   // ---- schedules and worker
-  await awaitQueue(queue)
-  await scheduleBilling(queue, {
-    runPattern: config.BILLING_SCHEDULE,
-    timeZone: config.BILLING_TIME_ZONE,
-    collectIntervalMs: config.COLLECT_INTERVAL_MS
-  })
-  await noteLastRun(queue, metrics)
+  await keepSchedules(queues, config, { logger, shutdown })
+  await noteLastRun(queues.run, metrics)
   const worker = startBillingWorker({
     ...queueAddress(config),
     lockMs: config.BILLING_LOCK_MS,
@@ -134,7 +139,7 @@ async function main(): Promise<void> {
     port: config.METRICS_PORT,
     checks: {
       postgres: () => stores.rounds.query('ping', { text: 'select 1' }),
-      queue: () => queue.getWaitingCount(),
+      queue: () => queues.run.getWaitingCount(),
       worker: () => worker.assertWell()
     },
     metrics: {
@@ -153,12 +158,12 @@ async function main(): Promise<void> {
   )
 }
 
-/** Throws for what can't be read, as two tax rates of one country. */
 export function billingTerms(config: BillingConfig): BillingTerms {
   return {
     graceMs: config.BILLING_GRACE_MS,
     adjustmentWindowMs: config.BILLING_ADJUSTMENT_DAYS * DAY_MS,
     numberPrefix: config.INVOICE_NUMBER_PREFIX,
+    issuer: issuerOf(config),
     asDrafts: config.BILLING_AS_DRAFTS,
     taxes: parseTaxTable(config.BILLING_TAX_RATES)
   }
@@ -181,7 +186,7 @@ export function connectBilling(
   const rounds = new Database({
     ...address,
     role: 'tokenmeter_platform',
-    // One more than rounds at once: status and readiness are asked meanwhile.
+    // One more than rounds at once, of the one run that a process has in hand: status and readiness are asked meanwhile.
     connectionsMax: config.BILLING_CONCURRENCY + 1
   })
   const reading = new Database({ ...address, connectionsMax: GATE_CONNECTIONS_MAX })
@@ -220,6 +225,29 @@ export function roundsOf(config: BillingConfig): Pick<RunAsk, 'batchSize' | 'con
   return { batchSize: config.BILLING_BATCH_SIZE, concurrency: config.BILLING_CONCURRENCY }
 }
 
+async function keepSchedules(
+  queues: BillingQueues,
+  config: BillingConfig,
+  { logger, shutdown }: { readonly logger: Logger; readonly shutdown: Shutdown }
+): Promise<void> {
+  const schedules: Schedules = {
+    runPattern: config.BILLING_SCHEDULE,
+    timeZone: config.BILLING_TIME_ZONE,
+    collectIntervalMs: config.COLLECT_INTERVAL_MS
+  }
+  await Promise.all([awaitQueue(queues.run), awaitQueue(queues.collect)])
+  await scheduleBilling(queues, schedules)
+  const timer = setInterval(async () => {
+    try {
+      if (await restoreSchedules(queues, schedules))
+        logger.warn({}, 'the queue had lost its schedules; they stand again')
+    } catch (error) {
+      logger.warn({ err: error }, 'schedules could not be looked after; they are looked at again')
+    }
+  }, SCHEDULES_INTERVAL_MS)
+  shutdown.add('schedules', () => clearInterval(timer))
+}
+
 function connectCollecting(
   config: BillingConfig,
   { logger, shutdown }: { readonly logger: Logger; readonly shutdown: Shutdown }
@@ -249,12 +277,12 @@ function connectCollecting(
 }
 
 function noteEnd(
-  { kind, jobId, outcome, counts, seconds, error }: JobEnd,
+  { kind, jobId, subscriptionId, outcome, counts, seconds, error }: JobEnd,
   metrics: BillingMetrics,
   logger: Logger
 ): void {
-  countJob(metrics, { kind, outcome, seconds }, Date.now())
-  const told = { jobId, ...counts, seconds }
+  countJob(metrics, { kind, outcome, seconds, isOfAll: subscriptionId === null }, Date.now())
+  const told = { jobId, ...(subscriptionId === null ? {} : { subscriptionId }), ...counts, seconds }
   if (outcome === 'failed') logger.error({ ...told, err: error }, `a ${kind} job failed; it is not tried again`)
   else if (outcome === 'retried') logger.warn({ ...told, err: error }, `a ${kind} job is tried again after a pause`)
   else if (kind === 'run')
@@ -264,7 +292,7 @@ function noteEnd(
 
 /** A start is no run: how long ago the last one was outlives this process. */
 async function noteLastRun(queue: BillingQueue, metrics: BillingMetrics): Promise<void> {
-  const last = await lastRun(queue, 'completed')
+  const last = await lastRunOfAll(queue)
   metrics.lastRun.set((last?.at ?? Date.now()) / 1_000)
 }
 

@@ -1,17 +1,17 @@
 /**
- * The queue of billing: its jobs, how often they are tried, how long they are kept, and when they come by themselves. It holds ids
- * alone and the truth about nothing: what is due stands in Postgres. When its Redis is lost, the next start of a worker schedules
- * anew, and the next run bills whatever was due meanwhile.
+ * The queues of billing: their jobs, how often they are tried, and how long they are kept. They hold ids alone and the truth about
+ * nothing: what is due stands in Postgres.
  */
 import { type DefaultJobOptions, type Job, Queue } from 'bullmq'
 import type { RoundOutcome } from '../domain/billing/invoices/billing-store.ts'
 import { RetryableError } from '../domain/errors.ts'
 
-export const BILLING_QUEUE = 'billing'
-
-/** `run` bills what is due; `collect` charges invoices and reminds of them. */
-export const BILLING_JOBS = ['run', 'collect'] as const
-export type BillingJobName = (typeof BILLING_JOBS)[number]
+/**
+ * `run` bills what is due; `collect` charges invoices and reminds of them. A queue each: a provider that hangs keeps collect jobs in
+ * hand for minutes, and no run must wait for that.
+ */
+export const QUEUES = { run: 'billing', collect: 'billing-collect' } as const
+export type BillingJobName = keyof typeof QUEUES
 
 export interface BillingJobPayload {
   /** One subscription alone; absent: all. */
@@ -22,6 +22,8 @@ export interface BillingJobPayload {
 export type BillingJobCounts = Readonly<Record<string, number>>
 export type BillingQueue = Queue<BillingJobPayload, BillingJobCounts, BillingJobName>
 export type BillingJob = Job<BillingJobPayload, BillingJobCounts, BillingJobName>
+/** By what their jobs do. */
+export type BillingQueues = Readonly<Record<BillingJobName, BillingQueue>>
 
 export interface QueueAddress {
   /** One Redis, with the database in its path. Not a cluster: that has no database 1. */
@@ -38,11 +40,9 @@ const FIRST_PAUSE_MS = 60_000
 const KEPT = { age: 92 * DAY_SECONDS, count: 1_000 }
 /** A collect job comes every minute: kept, they would push the runs out. What they did, metrics tell. */
 const COLLECT_KEPT = true
-/** Jobs of each state that are looked through for the last run. */
-const LOOKED_AT = 100
 const READY_TIMEOUT_MS = 5_000
 
-const JOB_OPTIONS: Readonly<Record<BillingJobName, DefaultJobOptions>> = {
+export const JOB_OPTIONS: Readonly<Record<BillingJobName, DefaultJobOptions>> = {
   run: {
     attempts: ATTEMPTS,
     backoff: { type: 'exponential', delay: FIRST_PAUSE_MS },
@@ -57,12 +57,21 @@ const JOB_OPTIONS: Readonly<Record<BillingJobName, DefaultJobOptions>> = {
   }
 }
 
+/** The queue of runs. As `openBillingQueues`. */
+export function openBillingQueue(address: QueueAddress, onError: (error: Error) => void): BillingQueue {
+  return openQueue(QUEUES.run, address, onError)
+}
+
 /**
- * For who adds to it or looks at it: what is asked while Redis is away fails at once, but for the first connection, which is waited for.
- * `onError` is told of connections that fail; they are tried again without end.
+ * For who adds to them or looks at them: what is asked while Redis is away fails at once, but for the first connection, which is waited
+ * for. `onError` is told of connections that fail; they are tried again without end.
  */
-export function openBillingQueue({ redisUrl, prefix }: QueueAddress, onError: (error: Error) => void): BillingQueue {
-  const queue: BillingQueue = new Queue(BILLING_QUEUE, {
+export function openBillingQueues(address: QueueAddress, onError: (error: Error) => void): BillingQueues {
+  return { run: openQueue(QUEUES.run, address, onError), collect: openQueue(QUEUES.collect, address, onError) }
+}
+
+function openQueue(name: string, { redisUrl, prefix }: QueueAddress, onError: (error: Error) => void): BillingQueue {
+  const queue: BillingQueue = new Queue(name, {
     prefix,
     connection: { url: redisUrl, enableOfflineQueue: false, maxRetriesPerRequest: 1 }
   })
@@ -82,29 +91,6 @@ export async function awaitQueue(queue: BillingQueue): Promise<void> {
   } finally {
     clearTimeout(timer)
   }
-}
-
-export interface Schedules {
-  /** Cron, five fields. */
-  readonly runPattern: string
-  /** IANA name: the hour of a run is local there, through changes of the clocks. */
-  readonly timeZone: string
-  readonly collectIntervalMs: number
-}
-
-/** However many processes do it, there is one of each; the last one that starts says when. */
-export async function scheduleBilling(queue: BillingQueue, schedules: Schedules): Promise<void> {
-  const { runPattern, timeZone, collectIntervalMs } = schedules
-  await queue.upsertJobScheduler(
-    'run',
-    { pattern: runPattern, tz: timeZone },
-    { name: 'run', data: {}, opts: JOB_OPTIONS.run }
-  )
-  await queue.upsertJobScheduler(
-    'collect',
-    { every: collectIntervalMs },
-    { name: 'collect', data: {}, opts: JOB_OPTIONS.collect }
-  )
 }
 
 /**
@@ -132,9 +118,22 @@ export interface ToldRun {
 
 /** The newest run of a state; null when none is kept. */
 export async function lastRun(queue: BillingQueue, state: ToldRun['state']): Promise<ToldRun | null> {
-  const jobs = await queue.getJobs([state], 0, LOOKED_AT - 1)
+  return newest(queue, state, () => true)
+}
+
+/** The newest run of all subscriptions that got through; null when none is kept. */
+export async function lastRunOfAll(queue: BillingQueue): Promise<ToldRun | null> {
+  return newest(queue, 'completed', ({ subscriptionId }) => subscriptionId === undefined)
+}
+
+async function newest(
+  queue: BillingQueue,
+  state: ToldRun['state'],
+  isWanted: (payload: BillingJobPayload) => boolean
+): Promise<ToldRun | null> {
+  const jobs = await queue.getJobs([state], 0, KEPT.count - 1)
   const [job] = jobs
-    .filter(({ name }) => name === 'run')
+    .filter(({ data }) => isWanted(data))
     .toSorted((a, b) => (b.finishedOn ?? b.timestamp) - (a.finishedOn ?? a.timestamp))
   if (job === undefined) return null
   const told = state === 'completed' ? job.returnvalue : job.progress

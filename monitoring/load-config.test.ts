@@ -112,6 +112,40 @@ t.test('variables that contradict each other are faults', async (t) => {
   t.match(faultsOf({ ...REQUIRED, DUPLICATE_WINDOW_MS: String(36 * 86_400_000) }), [/^DUPLICATE_WINDOW_MS must be <= /])
 })
 
+t.test('a schedule, a zone or tax rates that can not be meant are faults', async (t) => {
+  const faulty = (name: string, value: string) =>
+    t.match(faultsOf({ ...REQUIRED, [name]: value }), [new RegExp(`^${name} `)], value)
+  for (const pattern of [
+    '0 30 2 * * *',
+    '30 2 * *',
+    '60 2 * * *',
+    '0 24 * * *',
+    '0 2 0 * *',
+    '0 2 30 2 *',
+    '0 2 * 13 *',
+    '0 2 * * 8'
+  ]) {
+    faulty('BILLING_SCHEDULE', pattern)
+  }
+  for (const pattern of [
+    'every night',
+    '@daily --',
+    '5-1 2 * * *',
+    '*/0 2 * * *',
+    '1,,2 2 * * *',
+    '- 2 * * *',
+    '0 2 * * MO-FR'
+  ]) {
+    faulty('BILLING_SCHEDULE', pattern)
+  }
+  for (const zone of ['Africa/Atlantis', '+01:00', 'UTC+1']) faulty('BILLING_TIME_ZONE', zone)
+  for (const rates of ['SN:18,SN:18', 'SN:18,TN:19,SN:20:inclusive']) faulty('BILLING_TAX_RATES', rates)
+  for (const pattern of ['30 2 * * *', '*/15 0-6/2 1,15 * *', '5 4 29 FEB *', '5 4 31 2 mon-fri', '0 0 * * 7']) {
+    t.same(faultsOf({ ...REQUIRED, BILLING_SCHEDULE: pattern }), [], pattern)
+  }
+  t.same(faultsOf({ ...REQUIRED, BILLING_TIME_ZONE: 'Africa/Dakar', BILLING_TAX_RATES: 'SN:18,TN:19' }), [])
+})
+
 t.test('a configuration can not be changed', async (t) => {
   const config = loadConfig([consumerVariables], {})
   t.throws(() => Object.assign(config, { FLUSH_INTERVAL_MS: 1 }), { name: 'TypeError' })

@@ -67,8 +67,8 @@ function movedBilling(): Registry {
   const metrics = createBillingMetrics(registry)
   observePools(registry, { rounds: () => POOL, gate: () => POOL })
   countBoundaries(metrics, { invoiced: 7, empty: 2, parked: 1 })
-  countJob(metrics, { kind: 'run', outcome: 'completed', seconds: 12 }, 60_000)
-  countJob(metrics, { kind: 'collect', outcome: 'failed', seconds: 1 }, 60_000)
+  countJob(metrics, { kind: 'run', outcome: 'completed', seconds: 12, isOfAll: true }, 60_000)
+  countJob(metrics, { kind: 'collect', outcome: 'failed', seconds: 1, isOfAll: true }, 60_000)
   const none = { reminded: 0, givenUp: 0, skipped: 0, unanswered: 0, faulty: 0 }
   countCollected(metrics, { ...none, succeeded: 3, pending: 1, failed: 1 })
   const parkedByReason = new Map([['unrated-usage', 1]] as const)

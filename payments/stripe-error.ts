@@ -5,36 +5,38 @@ import type { ChargeOutcome } from '../domain/billing/payments/payment-provider.
 import { RetryableError } from '../domain/errors.ts'
 
 export type FailedCharge = Extract<ChargeOutcome, { outcome: 'failed' }>
+type Failed = Omit<FailedCharge, 'reference'>
 
-/** Stripe's error codes that are about this one amount, and not about how we are set up. */
-const AMOUNT_REFUSED: ReadonlySet<string | undefined> = new Set(['amount_too_small', 'amount_too_large'])
-/** Of a refund: what there was to give back is gone. */
-const REFUND_REFUSED: ReadonlySet<string | undefined> = new Set(['charge_already_refunded', 'charge_disputed'])
+const UNEXPECTED_STATE = 'payment_intent_unexpected_state'
 
-/** The charge that an error says is over, or null: it says nothing of the kind. */
+/**
+ * The charge that an error of making an intent says is over, or null: it says nothing of the kind. What Stripe refuses for good was
+ * never made, whatever it is about: an amount, a method that the customer took away, a customer that is gone. Were it not over, its
+ * invoice could never be paid, given up or voided.
+ */
 export function failedCharge(error: unknown): FailedCharge | null {
   if (error instanceof Stripe.errors.StripeCardError) {
     const { payment_intent: intent, decline_code: declineCode, code, message } = error
     // The client gives an empty text where Stripe gave no decline code.
     return { outcome: 'failed', reference: intent?.id ?? null, code: declineCode || code || 'card_declined', message }
   }
-  if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) return null
-  const { code = '', param, message } = error
-  // The customer took the method away. A customer that is missing altogether tells of another Stripe account: an operator's to mend.
-  const methodIsGone = code === 'resource_missing' && param === 'payment_method'
-  return methodIsGone || AMOUNT_REFUSED.has(code) ? { outcome: 'failed', reference: null, code, message } : null
+  const refused = refusedRequest(error)
+  if (refused === null || refused.code === UNEXPECTED_STATE) return null
+  return { ...refused, reference: null }
 }
 
-/** The same of a refund. */
-export function failedRefund(
-  error: unknown
-): { readonly outcome: 'failed'; readonly code: string; readonly message: string } | null {
+/** The same of a refund that was looked for and is not there. */
+export function failedRefund(error: unknown): Failed | null {
   if (error instanceof Stripe.errors.StripeCardError) {
     return { outcome: 'failed', code: error.decline_code || error.code || 'declined', message: error.message }
   }
+  return refusedRequest(error)
+}
+
+/** 400 and 404. A key that came with another request has a class of its own: that is ours to mend. */
+function refusedRequest(error: unknown): Failed | null {
   if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) return null
-  const { code = '', message } = error
-  return REFUND_REFUSED.has(code) ? { outcome: 'failed', code, message } : null
+  return { outcome: 'failed', code: error.code || 'invalid_request', message: error.message }
 }
 
 /** Stripe, or something in between, failed: it may have done what was asked and not have been able to say so. */
@@ -62,7 +64,7 @@ export function translateStripeError(what: string, error: unknown): unknown {
 
 function retryableCodeOf(error: InstanceType<typeof Stripe.errors.StripeError>): string | null {
   // A cancellation came too late: how it stands now is known when it is asked again.
-  if (error.code === 'payment_intent_unexpected_state') return 'stripe-conflict'
+  if (error.code === UNEXPECTED_STATE) return 'stripe-conflict'
   if (error instanceof Stripe.errors.StripeRateLimitError) return 'stripe-busy'
   if (error instanceof Stripe.errors.StripeConnectionError) return 'stripe-unavailable'
   // Whatever else has no class of its own: 409, 5xx, an answer that isn't Stripe's JSON.

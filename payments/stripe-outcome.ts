@@ -1,7 +1,12 @@
 // How a payment intent or a refund of Stripe stands, in the words of domain/billing/payments/payment-provider.ts.
 
 import type { Stripe } from 'stripe'
-import type { ChargeOutcome, ProviderEvent, RefundOutcome } from '../domain/billing/payments/payment-provider.ts'
+import type {
+  ChargeOutcome,
+  ProviderEvent,
+  ProviderTrouble,
+  RefundOutcome
+} from '../domain/billing/payments/payment-provider.ts'
 import type { FailedCharge } from './stripe-error.ts'
 
 /** Null: it waits for somebody, and nobody is there. */
@@ -59,11 +64,24 @@ export function toProviderEvent(event: Stripe.Event): ProviderEvent {
     case 'payment_intent.payment_failed':
     case 'payment_intent.canceled':
       return about(event.id, event.data.object, failedIntent(event.data.object))
+    case 'refund.failed':
+      return troubled(event.id, 'refund-failed', event.data.object.payment_intent)
+    case 'charge.dispute.created':
+      return troubled(event.id, 'disputed', event.data.object.payment_intent)
     default:
-      return { id: event.id, paymentId: null, charge: null }
+      return { id: event.id, paymentId: null, charge: null, trouble: null }
   }
 }
 
+function troubled(
+  id: string,
+  kind: ProviderTrouble['kind'],
+  intent: Stripe.PaymentIntent | string | null
+): ProviderEvent {
+  const reference = typeof intent === 'string' ? intent : (intent?.id ?? null)
+  return { id, paymentId: null, charge: null, trouble: { kind, reference } }
+}
+
 function about(id: string, intent: Stripe.PaymentIntent, charge: ChargeOutcome): ProviderEvent {
-  return { id, paymentId: intent.metadata.paymentId ?? null, charge }
+  return { id, paymentId: intent.metadata.paymentId ?? null, charge, trouble: null }
 }

@@ -239,11 +239,9 @@ t.test('what may succeed later is told as retryable, and nothing else is', async
   const nobody = providerOf(stripe, { port: await findFreePort() })
   t.match(await errorOf(nobody.charge(askOf())), { name: 'RetryableError', code: 'stripe-unavailable' })
   t.match(await errorOf(nobody.chargeStatus('pi_1')), { name: 'RetryableError' })
-  for (const status of [400, 403, 404]) {
-    stripe.next({ answer: { status, code: 'some_code' } })
-    const message = new RegExp(`Stripe refuses to charge payment .*: ${status} some_code: `)
-    t.match(await errorOf(provider.charge(askOf())), { name: 'Error', message })
-  }
+  stripe.next({ answer: { status: 403, code: 'some_code' } })
+  const message = /Stripe refuses to charge payment .*: 403 some_code: /
+  t.match(await errorOf(provider.charge(askOf())), { name: 'Error', message })
   const stranger = providerOf(stripe, { apiKey: 'sk_test_of_somebody_else' })
   const unauthorized = await errorOf(stranger.charge(askOf()))
   t.match(unauthorized, { name: 'Error', message: /401/ })
@@ -262,7 +260,7 @@ t.test('a key that is asked with another amount is refused, and charges nothing 
   t.equal(stripe.charges.length, 1)
 })
 
-t.test('what is wrong with one amount or one method has failed, and stops nothing else', async (t) => {
+t.test('a charge that Stripe refuses for good has failed, whatever it is about, and stops nothing else', async (t) => {
   const stripe = await startStripeStandIn(t)
   const provider = providerOf(stripe)
   stripe.next({ answer: { status: 400, code: 'amount_too_small', param: 'amount' } })
@@ -270,7 +268,10 @@ t.test('what is wrong with one amount or one method has failed, and stops nothin
   stripe.next({ answer: { status: 400, code: 'resource_missing', param: 'payment_method' } })
   t.match(await provider.charge(askOf()), { outcome: 'failed', reference: null, code: 'resource_missing' })
   stripe.next({ answer: { status: 400, code: 'resource_missing', param: 'customer' } })
-  t.match(await errorOf(provider.charge(askOf())), { name: 'Error', message: /resource_missing/ }, 'another account')
+  t.match(await provider.charge(askOf()), { outcome: 'failed', code: 'resource_missing' }, 'the customer is gone')
+  stripe.next({ answer: { status: 404, code: 'some_code' } }, { answer: { status: 400 } })
+  t.match(await provider.charge(askOf()), { outcome: 'failed', reference: null, code: 'some_code' })
+  t.match(await provider.charge(askOf()), { outcome: 'failed', reference: null, code: 'invalid_request' })
   const asked = stripe.requests.length
   const unchargeable = await provider.charge(askOf({ currency: 'TND', amountMinor: 12_345n }))
   t.match(unchargeable, { outcome: 'failed', reference: null, code: 'amount_not_chargeable', message: /TND/ })

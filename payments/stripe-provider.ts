@@ -36,7 +36,7 @@ const PAGE_MAX = 100
 /** The client throws an error of no class of its own at an empty signature, so the header's form is checked before. */
 const SIGNATURE_HEADER = /^t=\d+(,\w+=\w+)+$/
 
-/** Keeps the promises of `PaymentProvider`. Also throws an Error for what an operator has to mend: a key, a permission, an unknown customer. */
+/** Keeps the promises of `PaymentProvider`. Also throws an Error for what an operator has to mend: a key, a permission. */
 export class StripeProvider implements PaymentProvider {
   readonly name = 'stripe'
   readonly #stripe: Stripe

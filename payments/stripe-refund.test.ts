@@ -64,6 +64,21 @@ t.test('more than is left of a charge is not given back', async (t) => {
   t.equal(stripe.refunds.length, 1)
 })
 
+t.test('a refund that Stripe refuses for good has failed', async (t) => {
+  const { stripe, provider, reference } = await charged(t, { currency: 'EUR', amountMinor: 5_000n })
+  for (const [answer, code] of [
+    [{ status: 400, code: 'insufficient_balance' }, 'insufficient_balance'],
+    [{ status: 400 }, 'invalid_request']
+  ] as const) {
+    stripe.next({ answer })
+    t.match(await provider.refund({ idempotencyKey: randomUUIDv7(), reference, amountMinor: 100n }), {
+      outcome: 'failed',
+      code
+    })
+  }
+  t.equal(stripe.refunds.length, 0)
+})
+
 t.test('a refund is told to Stripe in the unit of its charge, or not at all', async (t) => {
   const shillings = await charged(t, { currency: 'UGX', amountMinor: 35_000n })
   const { reference } = shillings

@@ -146,21 +146,23 @@ export class StripeStandIn {
     this.#answers.clear()
   }
 
-  /** An event of any type about an intent as it stands, signed as Stripe signs. `at` is when, in ms. */
+  /** An event of any type about an intent as it stands, or about `object`, signed as Stripe signs. `at` is when, in ms. */
   webhook({
     type,
     intentId,
+    object = this.#intent(intentId),
     at = Date.now(),
     secret = WEBHOOK_SECRET,
     scheme = 'v1'
   }: {
     readonly type: string
     readonly intentId: string
+    readonly object?: object
     readonly at?: number
     readonly secret?: string
     readonly scheme?: string
   }): SignedEvent {
-    const event = { id: `evt_${type}_${intentId}`, object: 'event', type, data: { object: this.#intent(intentId) } }
+    const event = { id: `evt_${type}_${intentId}`, object: 'event', type, data: { object } }
     const body = JSON.stringify(event)
     const seconds = Math.floor(at / 1_000)
     const signature = createHmac('sha256', secret).update(`${seconds}.${body}`).digest('hex')

@@ -45,7 +45,23 @@ t.test('an event about anything else comes without a charge', async (t) => {
   const { stripe, provider } = await afterCharge(t)
   for (const type of ['payment_intent.created', 'charge.refunded', 'customer.updated', 'of.a.later.version']) {
     const { body, headers } = stripe.webhook({ type, intentId: 'pi_1' })
-    t.match(provider.readWebhook(body, headers), { paymentId: null, charge: null }, type)
+    t.match(provider.readWebhook(body, headers), { paymentId: null, charge: null, trouble: null }, type)
+  }
+})
+
+t.test('an event about a refund that failed, or a dispute, tells of which charge it is', async (t) => {
+  const { stripe, provider } = await afterCharge(t)
+  for (const [type, kind] of [
+    ['refund.failed', 'refund-failed'],
+    ['charge.dispute.created', 'disputed']
+  ] as const) {
+    for (const [payment_intent, reference] of [
+      ['pi_1', 'pi_1'],
+      [null, null]
+    ]) {
+      const { body, headers } = stripe.webhook({ type, intentId: 'pi_1', object: { id: 'x_1', payment_intent } })
+      t.match(provider.readWebhook(body, headers), { charge: null, trouble: { kind, reference } })
+    }
   }
 })
 

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
+import { billingVariables, issuerVariables, paymentVariables } from '../monitoring/billing/config.ts'
 import { findProgram } from '../stack/machine/find-program.ts'
 import { runProgram } from './e2e/run-program.ts'
 
@@ -90,6 +91,24 @@ t.test('.env.example documents every variable that the file takes from outside',
     []
   )
 })
+
+t.test(
+  'who bills and who finalizes are told the same of invoices and payment, and nobody is billed by surprise',
+  async (t) => {
+    const { 'billing-job': job, 'customer-service': api } = compose.services
+    for (const variable of [
+      ...Object.keys(billingVariables.properties),
+      ...Object.keys(issuerVariables.properties),
+      ...Object.keys(paymentVariables.properties)
+    ]) {
+      // Of the jobs' Redis this file knows more than who starts it.
+      if (variable === 'BILLING_QUEUE_PREFIX') continue
+      t.type(job?.environment?.[variable], 'string', variable)
+      t.equal(api?.environment?.[variable], job?.environment?.[variable], variable)
+    }
+    t.match(job?.environment?.BILLING_AS_DRAFTS, /:-true}$/)
+  }
+)
 
 t.test('data lies in named volumes, each of them declared and used', async (t) => {
   const used = services.flatMap(([, { volumes = [] }]) => volumes).filter((volume) => !volume.startsWith('./'))

@@ -132,7 +132,7 @@ function pdfRoute(api: Api, dependencies: InvoiceDependencies): void {
     async (request, reply) => {
       const invoice = await getInvoice(request, dependencies)
       const plans = await plansOf(invoice, dependencies)
-      const file = await renderInvoice({ invoice, issuer: dependencies.invoicing.issuer, plans })
+      const file = await renderInvoice({ invoice, issuer: invoice.issuer ?? dependencies.invoicing.issuer, plans })
       return reply
         .type('application/pdf')
         .header('content-disposition', `inline; filename="${invoice.number ?? invoice.id}.pdf"`)
@@ -175,7 +175,7 @@ function finalizeRoute(api: Api, dependencies: InvoiceDependencies): void {
       if (draft.status !== 'draft') throw refusal('not-a-draft')
       const decided = await invoiceStore.finalize(draft, invoicing.numberPrefix, (facts) => {
         const taxRates = taxRatesOf(invoicing.taxes, draft.billTo.country)
-        const next = finalizeDraft(draft, { ...facts, taxRates, now: now() })
+        const next = finalizeDraft(draft, { ...facts, taxRates, issuer: invoicing.issuer, now: now() })
         const paid = next.status === 'paid' ? (['invoice.paid'] as const) : []
         return changeBy(
           request,
@@ -204,7 +204,7 @@ const CLOSING = [
     summary: 'Give an invoice up',
     description: 'Nobody is asked for it any more. What is paid of it all the same is taken.',
     action: 'invoice.uncollectible',
-    close: (invoice: Invoice, _: unknown, at: number) => markUncollectible(invoice, at)
+    close: markUncollectible
   }
 ] as const
 

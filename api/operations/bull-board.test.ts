@@ -24,7 +24,7 @@ const queue = openBillingQueue(
     throw error
   }
 )
-const service = await startCustomerService(t, {}, { jobQueue: queue })
+const service = await startCustomerService(t, {}, { jobQueues: [queue] })
 t.teardown(async () => {
   await queue.obliterate({ force: true })
   await queue.close()

@@ -19,12 +19,12 @@ const BOARD_CSP =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
 const READS: ReadonlySet<string> = new Set(['GET', 'HEAD'])
 
-/** Null: no queue is configured, and there is no board. */
-export async function bullBoard(app: Api, { jobQueue }: { readonly jobQueue: BoardQueue | null }): Promise<void> {
-  if (jobQueue === null) return
+/** Without a queue there is no board. */
+export async function bullBoard(app: Api, { jobQueues }: { readonly jobQueues: readonly BoardQueue[] }): Promise<void> {
+  if (jobQueues.length === 0) return
   const serverAdapter = new FastifyAdapter().setBasePath(BOARD_PREFIX)
   createBullBoard({
-    queues: [new BullMQAdapter(jobQueue)],
+    queues: jobQueues.map((queue) => new BullMQAdapter(queue)),
     serverAdapter,
     options: { uiConfig: { boardTitle: 'tokenmeter', hideDocsLink: true, hideRedisDetails: true } }
   })

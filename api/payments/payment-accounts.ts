@@ -37,7 +37,7 @@ function putRoute(api: Api, { paymentAccountStore, paymentProvider, now }: Accou
         tags: ['payments'],
         summary: 'Say how a customer pays through a provider',
         description:
-          'In the place of the account before. What is due is charged to it within a minute, as if nothing had been tried before.',
+          'In the place of the account before. What is due is charged to it within a minute, as if nothing had been tried before. The same account again changes nothing.',
         params: CustomerPath,
         body: AccountBody,
         response: {
@@ -67,8 +67,9 @@ function putRoute(api: Api, { paymentAccountStore, paymentProvider, now }: Accou
         after: told,
         at: account.updatedAt
       })
-      if ((await paymentAccountStore.put(account, change)) === 'unknown-customer') throw unknownCustomer(customerId)
-      return told
+      const outcome = await paymentAccountStore.put(account, change)
+      if (outcome === 'unknown-customer') throw unknownCustomer(customerId)
+      return outcome === 'unchanged' && before !== null ? tellAccount(before) : told
     }
   )
 }
@@ -109,7 +110,8 @@ function removeRoute(api: Api, dependencies: AccountDependencies): void {
         operationId: 'removePaymentAccount',
         tags: ['payments'],
         summary: 'Let a customer pay by hand',
-        description: 'What is due is asked for by reminders from now on. A charge that is under way goes on.',
+        description:
+          'What is due is asked for by reminders from now on, as if nobody had been reminded before. A charge that is under way goes on.',
         params: CustomerPath,
         response: {
           204: Type.Null({ description: 'There is no account, or no longer.' }),

@@ -2,8 +2,8 @@
  * What a provider posts about charges. No credential but its signature over the bytes of the body, which are therefore read as they
  * come. It is told again until it is answered 200, in any order: the payment's own state decides what is still to be done.
  */
-import type { PaymentProvider } from '../../domain/billing/payments/payment-provider.ts'
-import type { CollectStore } from '../../domain/billing/payments/payment-store.ts'
+import type { PaymentProvider, ProviderTrouble } from '../../domain/billing/payments/payment-provider.ts'
+import type { CollectStore, PaymentStore } from '../../domain/billing/payments/payment-store.ts'
 import type { Api } from '../api-dependencies.ts'
 import { ProblemError } from '../problem.ts'
 import * as schemas from '../schemas/shared.ts'
@@ -12,8 +12,14 @@ import { unknownProvider } from './refunds.ts'
 
 interface PaymentEventDependencies {
   readonly collectStore: Pick<CollectStore, 'settle'>
-  readonly paymentProvider: Pick<PaymentProvider, 'readWebhook'> | null
+  readonly paymentStore: Pick<PaymentStore, 'findCharged'>
+  readonly paymentProvider: Pick<PaymentProvider, 'name' | 'readWebhook'> | null
   readonly now: () => number
+}
+
+const TROUBLES: Readonly<Record<ProviderTrouble['kind'], string>> = {
+  'refund-failed': 'a refund did not reach the customer',
+  disputed: 'a charge is disputed: its money may be taken back'
 }
 
 const EVENT_BYTES_MAX = 262_144
@@ -31,7 +37,8 @@ export function paymentEventRoutes(api: Api, dependencies: PaymentEventDependenc
   })
 }
 
-function stripeRoute(api: Api, { collectStore, paymentProvider, now }: PaymentEventDependencies): void {
+function stripeRoute(api: Api, dependencies: PaymentEventDependencies): void {
+  const { collectStore, paymentStore, paymentProvider, now } = dependencies
   api.post(
     '/v1/payment-events/stripe',
     {
@@ -61,7 +68,13 @@ function stripeRoute(api: Api, { collectStore, paymentProvider, now }: PaymentEv
       const { body } = request
       const event = Buffer.isBuffer(body) ? paymentProvider.readWebhook(body, headersOf(request.headers)) : null
       if (event === null) throw new ProblemError('unsigned-event', 'The signature is missing, wrong, or too old.')
-      const { id: eventId, paymentId, charge } = event
+      const { id: eventId, paymentId, charge, trouble } = event
+      if (trouble !== null) {
+        const { kind, reference } = trouble
+        const payment = reference === null ? null : await paymentStore.findCharged(paymentProvider.name, reference)
+        // Nothing is booked: who has the money in the end is known weeks later, and is for people to write down.
+        request.log.error({ eventId, kind, reference, paymentId: payment?.id ?? null }, TROUBLES[kind])
+      }
       if (charge === null) return { received: true } as const
       const outcome = paymentId === null ? 'unknown-payment' : await collectStore.settle(paymentId, charge, now())
       if (outcome === 'unknown-payment')

@@ -31,8 +31,13 @@ export const NewPaymentBody = Type.Object(
   {
     amountMinor: Type.String({ ...Amount, description: 'What came: all that is open, or a part of it.' }),
     method: schemas.oneOf(MANUAL_METHODS, 'How it came.'),
-    reference: Type.Optional(schemas.visible('What the bank or the operator calls it.', REFERENCE_LENGTH_MAX)),
-    receivedAt: Type.Optional({ ...schemas.Instant, description: 'When it came; by default now, never later.' })
+    reference: Type.Optional(
+      schemas.visible('What the bank or the operator calls it: once for each invoice.', REFERENCE_LENGTH_MAX)
+    ),
+    receivedAt: Type.Optional({
+      ...schemas.Instant,
+      description: 'When it came; by default now, never later than a minute from now.'
+    })
   },
   {
     ...schemas.strict,

@@ -1,49 +1,17 @@
 import { randomUUIDv7 } from 'node:crypto'
+import Fastify from 'fastify'
 import t, { type Test } from 'tap'
-import { finishRefunds } from '../../billing-job/collect/finish-refunds.ts'
 import { StripeProvider } from '../../payments/stripe-provider.ts'
 import { type StripeStandIn, startStripeStandIn } from '../../payments/stripe-stand-in.ts'
-import { PostgresInvoiceStore } from '../../sql/billing/invoice-store.ts'
-import { PostgresPaymentAccountStore } from '../../sql/billing/payments/payment-account-store.ts'
-import { PostgresRefundStore } from '../../sql/billing/payments/refund-store.ts'
-import { PostgresIdempotencyStore } from '../../sql/change/idempotency-store.ts'
-import { PostgresApiKeyStore } from '../../sql/customers/api-key-store.ts'
-import { PostgresCustomerStore } from '../../sql/customers/customer-store.ts'
-import { type Collecting, DAY_MS, DUE, startCollecting } from '../../test/payments/collecting.ts'
+import { DAY_MS, DUE } from '../../test/payments/collecting.ts'
+import { startPayments } from '../../test/payments/payments-app.ts'
 import { addKey } from '../../test/plans-and-customers.ts'
-import { startTestApp } from '../ports-in-memory.ts'
 
 const INVOICE = '/v1/invoices/invoice-0001'
 const TRANSFER = { amountMinor: '400', method: 'bank_transfer', reference: 'SEPA 42' }
 
-async function start(t: Test, options: Parameters<typeof startCollecting>[1]) {
-  const collecting = await startCollecting(t, options)
-  const { entities, collectStore, paymentStore, provider, now } = collecting
-  const apiKeyStore = new PostgresApiKeyStore(entities)
-  const refundStore = new PostgresRefundStore(entities)
-  const stores = {
-    apiKeyStore,
-    collectStore,
-    customerStore: new PostgresCustomerStore(entities),
-    idempotencyStore: new PostgresIdempotencyStore(entities),
-    invoiceStore: new PostgresInvoiceStore(entities),
-    paymentAccountStore: new PostgresPaymentAccountStore(entities),
-    paymentStore,
-    refundStore
-  }
-  const started = await startTestApp({}, { ...stores, paymentProvider: provider, now })
-  t.teardown(() => started.app.close())
-  return { ...collecting, ...started, apiKeyStore, refundStore }
-}
-
-async function creditNotes({ database }: Pick<Collecting, 'database'>) {
-  return database.query('read credit notes', {
-    text: 'select number, amount_minor::text as amount, settlement, reason from credit_note order by number'
-  })
-}
-
 t.test('money that came by hand is recorded in parts, once for each key, until nothing is open', async (t) => {
-  const { call, invoices, events } = await start(t, { invoices: 1, isByHand: true })
+  const { call, invoices, events } = await startPayments(t, { invoices: 1, isByHand: true })
   const key = { 'idempotency-key': 'transfer-42' }
   const first = await call(`POST ${INVOICE}/payments`, TRANSFER, key)
   t.match(first, { status: 201, headers: { location: `/v1/payments/${first.body.id}` } })
@@ -51,9 +19,13 @@ t.test('money that came by hand is recorded in parts, once for each key, until n
   t.same((await call(`POST ${INVOICE}/payments`, TRANSFER, key)).body, first.body)
   t.match(await invoices(), [{ status: 'finalized', paid: '400' }])
   t.same((await call(`GET /v1/payments/${first.body.id}`)).body, first.body)
-  const tooMuch = await call(`POST ${INVOICE}/payments`, { ...TRANSFER, amountMinor: '601' })
+  const tooMuch = await call(`POST ${INVOICE}/payments`, { ...TRANSFER, amountMinor: '601', reference: 'SEPA 43' })
   t.match([tooMuch.status, tooMuch.body.code], [409, 'more-than-open'])
-  const rest = await call(`POST ${INVOICE}/payments`, { ...TRANSFER, amountMinor: '600', method: 'mobile_money' })
+  const twice = await call(`POST ${INVOICE}/payments`, { ...TRANSFER, amountMinor: '600' })
+  t.match([twice.status, twice.body.code], [409, 'reference-taken'])
+  const wave = { amountMinor: '300', method: 'mobile_money' }
+  t.equal((await call(`POST ${INVOICE}/payments`, wave)).status, 201)
+  const rest = await call(`POST ${INVOICE}/payments`, wave)
   t.equal(rest.status, 201)
   t.match(await invoices(), [{ status: 'paid', paid: '1000', collect_at: null }])
   t.same(await events(), ['invoice.paid'])
@@ -63,22 +35,24 @@ t.test('money that came by hand is recorded in parts, once for each key, until n
 })
 
 t.test('what is stated wrongly of a payment is refused', async (t) => {
-  const { call } = await start(t, { invoices: 1, isByHand: true })
+  const { call } = await startPayments(t, { invoices: 1, isByHand: true })
   const codes = async (body: object) => (await call(`POST ${INVOICE}/payments`, body)).body.code
   for (const fault of [
     { amountMinor: '0' },
     { amountMinor: 400 },
     { method: 'card' },
-    { receivedAt: '2026-11-25T12:00:00.001Z' },
+    { receivedAt: '2026-11-25T12:01:00.001Z' },
     { by: 'me' }
   ])
     t.equal(await codes({ ...TRANSFER, ...fault }), 'validation-failed')
   t.equal((await call('POST /v1/invoices/none/payments', TRANSFER)).body.code, 'unknown-invoice')
+  const ahead = { ...TRANSFER, receivedAt: '2026-11-25T12:01:00.000Z' }
+  t.equal((await call(`POST ${INVOICE}/payments`, ahead)).status, 201, "a caller's clock may be a minute ahead")
   t.equal((await call('GET /v1/payments/none')).body.code, 'unknown-payment')
 })
 
 t.test("a customer's credential sees its own payments and account, and writes none", async (t) => {
-  const service = await start(t, { invoices: 2, isByHand: true })
+  const service = await startPayments(t, { invoices: 2, isByHand: true })
   const { call, apiKeyStore, now } = service
   for (const invoice of ['invoice-0001', 'invoice-0002']) await call(`POST /v1/invoices/${invoice}/payments`, TRANSFER)
   const key = await addKey({ stores: { apiKeyStore }, now }, 'customer-0002')
@@ -95,7 +69,7 @@ t.test("a customer's credential sees its own payments and account, and writes no
 })
 
 t.test('who names an account is charged at once, and who takes it away is reminded', async (t) => {
-  const { call, collect, invoices, database, setNow } = await start(t, { invoices: 2, isByHand: true })
+  const { call, collect, invoices, database, setNow } = await startPayments(t, { invoices: 2, isByHand: true })
   await collect()
   const path = '/v1/customers/customer-0001/payment-account'
   const account = { provider: 'stripe', providerCustomer: 'cus_1', providerMethod: 'pm_1' }
@@ -117,62 +91,8 @@ t.test('who names an account is charged at once, and who takes it away is remind
   t.same(actions, [{ action: 'payment_account.put' }, { action: 'payment_account.removed' }])
 })
 
-t.test('a refund is one refund with one credit note, however often its request comes', async (t) => {
-  const service = await start(t, { invoices: 1 })
-  const { call, collect, payments, stripe } = service
-  await collect()
-  const [payment] = await payments()
-  const path = `POST /v1/payments/${payment?.id}/refund` as const
-  const ask = { amountMinor: '300', reason: 'Outage' }
-  stripe.next({ answer: 'lost' })
-  const lost = await call(path, ask, { 'idempotency-key': 'r1' })
-  t.equal(lost.status, 503)
-  t.match((await call(path, { ...ask, amountMinor: '200' })).body, {
-    code: 'illegal-transition',
-    reason: 'refund-pending'
-  })
-  const given = await call(path, ask, { 'idempotency-key': 'r1' })
-  t.match(given, { status: 200, body: { refundedMinor: '300', status: 'succeeded' } })
-  t.same((await call(path, ask, { 'idempotency-key': 'r1' })).body, given.body)
-  t.equal(stripe.refunds.length, 1)
-  t.same(await creditNotes(service), [{ number: 'CN-000001', amount: '300', settlement: 'refund', reason: 'Outage' }])
-  t.match((await call(path, { ...ask, amountMinor: '701' })).body, {
-    code: 'illegal-transition',
-    reason: 'more-than-paid'
-  })
-  t.match((await call(path, { reason: 'All of it' })).body, { refundedMinor: '1000', status: 'refunded' })
-  t.match((await call(path, { reason: 'More' })).body, { code: 'illegal-transition' })
-  t.same(
-    stripe.refunds.map(({ amount }) => amount),
-    [300, 700]
-  )
-})
-
-t.test('a refund that nobody asks for again is finished by the next run', async (t) => {
-  const service = await start(t, { invoices: 1 })
-  const { call, collect, payments, stripe, refundStore, provider, setNow, now } = service
-  await collect()
-  const [payment] = await payments()
-  stripe.next({ answer: 'lost' })
-  await call(`POST /v1/payments/${payment?.id}/refund`, { reason: 'Outage' })
-  const faults: unknown[] = []
-  const finish = () =>
-    finishRefunds(
-      { refundStore, provider, creditNoteNumberPrefix: 'CN-', now, onRefundFault: (fault) => faults.push(fault) },
-      () => false
-    )
-  t.equal(await finish(), 0, 'the request may still be in hand')
-  setNow(DUE + DAY_MS)
-  t.equal(await finish(), 1)
-  t.equal(await finish(), 0)
-  t.match(await payments(), [{ status: 'refunded', refundedMinor: 1_000n, refundingMinor: 0n }])
-  t.equal(stripe.refunds.length, 1)
-  t.equal((await creditNotes(service)).length, 1)
-  t.same(faults, [])
-})
-
 t.test('a signed event settles the payment that it names, and an unsigned one is refused', async (t) => {
-  const { app, collect, stripe, invoices, payments } = await start(t, { invoices: 1 })
+  const { app, collect, stripe, invoices, payments } = await startPayments(t, { invoices: 1 })
   stripe.next({ makes: 'processing' })
   await collect()
   const [intent] = stripe.charges
@@ -209,7 +129,7 @@ t.test('a signed event settles the payment that it names, and an unsigned one is
 })
 
 t.test('an event about a payment that is not known is taken and changes nothing', async (t) => {
-  const { app, invoices } = await start(t, { invoices: 1 })
+  const { app, invoices } = await startPayments(t, { invoices: 1 })
   const other = await foreignCharge(t)
   const { body, headers } = other.stripe.webhook({ type: 'payment_intent.succeeded', intentId: other.intentId })
   const taken = await app.inject({
@@ -220,6 +140,115 @@ t.test('an event about a payment that is not known is taken and changes nothing'
   })
   t.equal(taken.statusCode, 200)
   t.match(await invoices(), [{ status: 'finalized', paid: '0' }])
+})
+
+t.test(
+  'the account that is there already begins nothing anew, and who pays by hand again is reminded anew',
+  async (t) => {
+    const { call, collect, invoices, database, stripe, setNow } = await startPayments(t, {
+      invoices: 1,
+      isByHand: true
+    })
+    const path = '/v1/customers/customer-0001/payment-account'
+    const account = { provider: 'stripe', providerCustomer: 'cus_1', providerMethod: 'pm_1' }
+    await collect()
+    await call(`PUT ${path}`, account)
+    stripe.next({ makes: { declined: 'insufficient_funds' } })
+    t.match(await collect(), { failed: 1 })
+    setNow(DUE + 3_600_000)
+    t.match(await call(`PUT ${path}`, account), {
+      status: 200,
+      body: { ...account, updatedAt: '2026-11-25T12:00:00.000Z' }
+    })
+    t.match(await invoices(), [{ charges: 1, collect_at: DUE + DAY_MS }])
+    const puts = await database.query('read', { text: `select from audit_event where action = 'payment_account.put'` })
+    t.equal(puts.length, 1)
+    await call(`PUT ${path}`, { ...account, providerMethod: 'pm_2' })
+    t.match(await invoices(), [{ charges: 0, collect_at: DUE + 3_600_000 }])
+    await call(`DELETE ${path}`)
+    t.match(await invoices(), [{ charges: 0, reminders: 0, collect_at: DUE + 3_600_000 }])
+    t.match(await collect(), { reminded: 1 })
+  }
+)
+
+for (const [ending, step, creditMinor] of [
+  ['succeeded', 'succeeded', 1_000],
+  [{ declined: 'insufficient_funds' }, 'failed', 0]
+] as const) {
+  t.test(
+    `a charge that is under way is asked about until it has ${step}, whatever its invoice has become`,
+    async (t) => {
+      const service = await startPayments(t, { invoices: 1 })
+      const { call, collect, invoices, payments, stripe, setNow } = service
+      stripe.next({ makes: 'processing' })
+      t.match(await collect(), { pending: 1 })
+      t.match((await call(`POST ${INVOICE}/mark-uncollectible`)).body, { reason: 'payment-pending' })
+      t.equal((await call(`POST ${INVOICE}/credit-notes`, { reason: 'All of it' })).status, 201)
+      t.match(await invoices(), [{ status: 'paid' }])
+      for (const day of [1, 2]) {
+        setNow(DUE + day * DAY_MS)
+        t.match(await collect(), { pending: 1 })
+      }
+      stripe.settle(stripe.charges[0]?.id ?? '', ending)
+      setNow(DUE + 3 * DAY_MS)
+      t.match(await collect(), { [step]: 1 })
+      t.match(await payments(), [{ status: step }])
+      t.match(await invoices(), [{ status: 'paid', collect_at: null, charges: 0 }])
+      t.equal(await service.creditMinor(), creditMinor)
+    }
+  )
+}
+
+t.test('that a card is thought to be stolen is not told', async (t) => {
+  const { call, collect, database, payments, stripe } = await startPayments(t, { invoices: 2 })
+  stripe.turnFor = ({ parameters }) => {
+    const isFirst = parameters.get('metadata[invoiceId]') === 'invoice-0001'
+    return { makes: { declined: isFirst ? 'stolen_card' : 'insufficient_funds' } }
+  }
+  await collect()
+  const codes = ['card_declined', 'insufficient_funds']
+  const told = async (id: string) => (await call(`GET /v1/payments?invoiceId=${id}`)).body.data[0].failureCode
+  t.same([await told('invoice-0001'), await told('invoice-0002')], codes)
+  const events = await database.query<{ code: string }>('read', {
+    text: `select data->>'failureCode' as code from outbox where type = 'payment.failed' order by code`
+  })
+  t.same(
+    events.map(({ code }) => code),
+    codes
+  )
+  t.ok(
+    (await payments()).some(({ failureCode }) => failureCode === 'stolen_card'),
+    'it is known'
+  )
+})
+
+t.test('a refund that failed late, and a dispute, are logged with their payment', async (t) => {
+  const logged: string[] = []
+  const stream = { write: (line: string) => void logged.push(line) }
+  const logger = Fastify({ logger: { level: 'error', stream } }).log
+  const { app, collect, stripe, payments } = await startPayments(t, { invoices: 1 }, { logger })
+  await collect()
+  const [payment] = await payments()
+  const intentId = payment?.reference ?? ''
+  for (const [type, payment_intent] of [
+    ['refund.failed', intentId],
+    ['charge.dispute.created', intentId],
+    ['charge.dispute.created', 'pi_other']
+  ] as const) {
+    const { body, headers } = stripe.webhook({ type, intentId, object: { id: 'x_1', payment_intent } })
+    const url = '/v1/payment-events/stripe'
+    const sent = { ...headers, 'content-type': 'application/json' }
+    t.equal((await app.inject({ method: 'POST', url, headers: sent, payload: body })).statusCode, 200)
+  }
+  t.match(
+    logged.map((line) => JSON.parse(line)),
+    [
+      { kind: 'refund-failed', reference: intentId, paymentId: payment?.id },
+      { kind: 'disputed', reference: intentId, paymentId: payment?.id },
+      { kind: 'disputed', reference: 'pi_other', paymentId: null }
+    ]
+  )
+  t.match(await payments(), [{ status: 'succeeded' }])
 })
 
 /** Of another installation that Stripe posts to the same address for. */

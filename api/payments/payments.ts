@@ -25,6 +25,9 @@ export interface PaymentDependencies {
 export const READ_PAYMENTS: AccessRule = { scope: 'payments:read', roles: ['owner', 'admin', 'billing'] }
 export const WRITE_PAYMENTS: AccessRule = { scope: 'payments:write', roles: PLATFORM_ONLY }
 
+/** So far ahead a caller's clock may be. */
+const CLOCKS_DIFFER_MS = 60_000
+
 export const PaymentPath = Type.Object({ paymentId: PaymentId }, schemas.strict)
 
 export function paymentRoutes(api: Api, dependencies: PaymentDependencies): void {
@@ -56,6 +59,7 @@ function recordRoute(api: Api, dependencies: PaymentDependencies): void {
             'unknown-invoice',
             'illegal-transition',
             'more-than-open',
+            'reference-taken',
             'idempotency-in-flight',
             'idempotency-key-reused',
             'service-unavailable'
@@ -82,6 +86,7 @@ function recordRoute(api: Api, dependencies: PaymentDependencies): void {
         throw new ProblemError('illegal-transition', `Nothing is to be paid of an invoice that is ${invoice.status}.`)
       }
       if (outcome === 'more-than-open') throw moreThanOpen()
+      if (outcome === 'reference-taken') throw referenceTaken(payment)
       return reply.code(201).headers(headers).send(told)
     }
   )
@@ -163,7 +168,7 @@ function recorded(
   { now, ...of }: Pick<Payment, 'invoiceId' | 'customerId' | 'currency'> & { readonly now: number }
 ): Payment {
   const receivedAt = stated === undefined ? now : Date.parse(stated)
-  if (receivedAt > now) {
+  if (receivedAt > now + CLOCKS_DIFFER_MS) {
     const errors = [{ field: 'receivedAt', message: 'must not be later than now' }]
     throw new ProblemError('validation-failed', 'See `errors`.', { errors })
   }
@@ -179,11 +184,19 @@ function recorded(
     refundedMinor: 0n,
     refundingMinor: 0n,
     refunds: 0,
+    excessMinor: 0n,
     charged: null,
     receivedAt,
     createdAt: now,
     updatedAt: now
   }
+}
+
+function referenceTaken({ reference, invoiceId }: Payment): ProblemError {
+  return new ProblemError(
+    'reference-taken',
+    `${reference} is recorded of ${invoiceId}: a second one needs a reference of its own.`
+  )
 }
 
 function moreThanOpen(): ProblemError {

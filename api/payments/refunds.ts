@@ -3,9 +3,9 @@ import { settleRefund } from '../../domain/billing/payments/pay-invoice.ts'
 import { MANUAL, type Payment, refundKeyOf } from '../../domain/billing/payments/payment.ts'
 import { paymentToJson } from '../../domain/billing/payments/payment-json.ts'
 import type { PaymentProvider, RefundOutcome } from '../../domain/billing/payments/payment-provider.ts'
-import type { PaymentStore, RefundStore } from '../../domain/billing/payments/payment-store.ts'
+import type { PaymentStore, RefundRefusal, RefundStore } from '../../domain/billing/payments/payment-store.ts'
 import type { Api, InvoicingTerms } from '../api-dependencies.ts'
-import { changeOf } from '../changes/change-of.ts'
+import { changeOf, requestKeyOf } from '../changes/change-of.ts'
 import { refusal } from '../invoices/change-invoice.ts'
 import { ProblemError } from '../problem.ts'
 import * as schemas from '../schemas/shared.ts'
@@ -21,6 +21,11 @@ interface RefundDependencies {
   readonly invoicing: Pick<InvoicingTerms, 'creditNoteNumberPrefix'>
   readonly now: () => number
 }
+
+const REFUSALS = {
+  'refund-pending': 'Another refund of the payment is under way: repeat that one.',
+  'credit-used': 'More was paid than was open: the rest became credit of the customer, and later invoices used it.'
+} as const
 
 /** A refund is up to three requests to the provider. */
 const ASKING_TIMEOUT_MS = 60_000
@@ -41,7 +46,7 @@ export function refundRoutes(api: Api, dependencies: RefundDependencies): void {
         tags: ['payments'],
         summary: 'Give a payment back',
         description:
-          'All of it or a part, the way it came, with a credit note of the invoice. Of what was recorded by hand it says that the money was given back.',
+          'All of it or a part, the way it came, with a credit note of the invoice. What was more than was open, and became credit of the customer, is the first that is given back: the credit is taken instead. Of what was recorded by hand it says that the money was given back.',
         params: PaymentPath,
         body: RefundBody,
         response: {
@@ -70,7 +75,12 @@ export function refundRoutes(api: Api, dependencies: RefundDependencies): void {
       const found = await getPayment(request, dependencies)
       const ask = askOf(found, dependencies.paymentProvider)
       const asked = amountMinor === undefined ? null : BigInt(amountMinor)
-      const begun = await refundStore.begin({ paymentId: found.id, amountMinor: asked, now: now() })
+      const begun = await refundStore.begin({
+        paymentId: found.id,
+        amountMinor: asked,
+        request: requestKeyOf(request),
+        now: now()
+      })
       if ('refused' in begun) throw refundRefusal(begun.refused)
       const outcome = await ask(begun)
       const next = settleRefund(begun, outcome, now())
@@ -107,9 +117,7 @@ export function unknownProvider(name: string): ProblemError {
   return new ProblemError('unknown-provider', `${name} is not configured.`)
 }
 
-function refundRefusal(refused: Extract<Awaited<ReturnType<RefundStore['begin']>>, { refused: unknown }>['refused']) {
-  if (refused !== 'refund-pending') return refusal(refused)
-  return new ProblemError('illegal-transition', 'Another refund of the payment is under way: repeat that one.', {
-    extensions: { reason: refused }
-  })
+function refundRefusal(refused: RefundRefusal): ProblemError {
+  if (refused !== 'refund-pending' && refused !== 'credit-used') return refusal(refused)
+  return new ProblemError('illegal-transition', REFUSALS[refused], { extensions: { reason: refused } })
 }

@@ -216,7 +216,7 @@ function changePlanRoute(api: Api, dependencies: SubscriptionDependencies): void
         tags: ['subscriptions'],
         summary: 'Change to another plan version',
         description:
-          'At once, from the current quarter-hour on, or from the next period on; `preview` tells which, and what it costs. Takes the place of a change that was scheduled before.',
+          'At once, from the current quarter-hour on, or from the next period on; `preview` tells which, and what it costs: a line of the invoice that follows the period. Takes the place of a change that was scheduled before.',
         params: SubscriptionPath,
         headers: IfMatch,
         body: subscriptions.PlanChangeBody,

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { DAY_MS, DUE, startCollecting } from '../../test/payments/collecting.ts'
-import { COLLECT_LEASE_MS } from './collect-due.ts'
+import { COLLECT_LEASE_MS, COLLECT_LIMIT_MS, type CollectCounts } from './collect-due.ts'
 
 t.test('fifty runs at once charge each of 200 invoices once', async (t) => {
   const collecting = await startCollecting(t, { invoices: 200 })
@@ -32,6 +32,24 @@ t.test('a charge whose answer was lost is asked for again under its key, and is 
   t.ok((await collecting.invoices()).every(({ status }) => status === 'paid'))
 })
 
+t.test(
+  'a run ends when its time is up, however slow the provider; it tells of each batch, and the next one goes on',
+  async (t) => {
+    const collecting = await startCollecting(t, { invoices: 60 })
+    const { stripe, now, setNow } = collecting
+    stripe.turnFor = ({ method }) => {
+      if (method === 'POST') setNow(now() + COLLECT_LIMIT_MS / 40)
+      return { answer: 'lost' }
+    }
+    const batches: number[] = []
+    const tell = ({ unanswered }: CollectCounts) => void batches.push(unanswered)
+    t.match(await collecting.collect({}, tell), { unanswered: 50 })
+    t.same(batches, [25, 25], 'one batch within the time, and the one in which it ran out')
+    t.match(await collecting.collect({}, tell), { unanswered: 10 })
+    t.ok(now() < DUE + COLLECT_LEASE_MS, 'what was not answered is not met again meanwhile')
+  }
+)
+
 t.test('an account that changes while an answer is out changes nothing of the charge that was asked for', async (t) => {
   const collecting = await startCollecting(t, { invoices: 1 })
   const { stripe, database } = collecting
@@ -44,6 +62,34 @@ t.test('an account that changes while an answer is out changes nothing of the ch
     stripe.charges.map(({ payment_method }) => payment_method),
     ['pm_customer-0001']
   )
+})
+
+t.test('what an account is charged for counts for that account: not for one that was named meanwhile', async (t) => {
+  const collecting = await startCollecting(t, { invoices: 1 })
+  const { stripe, database } = collecting
+  stripe.next({ makes: 'processing' })
+  await collecting.collect()
+  await database.query('change', { text: `update payment_account set provider_method = 'pm_other'` })
+  stripe.settle(stripe.charges[0]?.id ?? '', { declined: 'insufficient_funds' })
+  collecting.setNow(DUE + DAY_MS / 2)
+  t.match(await collecting.collect(), { failed: 1, succeeded: 1 }, 'the other is charged at once')
+  t.match(await collecting.invoices(), [{ status: 'paid', charges: 0 }])
+  t.same(
+    stripe.charges.map(({ payment_method }) => payment_method),
+    ['pm_other']
+  )
+})
+
+t.test('an account that was replaced since the invoice was taken is not charged', async (t) => {
+  const { collectStore, database } = await startCollecting(t, { invoices: 1 })
+  const [taken] = await collectStore.take({ now: DUE, leaseMs: 0, limit: 1 })
+  const account = taken?.account
+  if (!account) throw new Error('no account was taken')
+  const ask = { paymentId: 'p1', invoiceId: 'invoice-0001', account, now: DUE }
+  await database.query('change', { text: `update payment_account set provider_method = 'pm_other'` })
+  t.equal(await collectStore.begin(ask), null)
+  await database.query('remove', { text: 'delete from payment_account' })
+  t.equal(await collectStore.begin(ask), null)
 })
 
 t.test(
@@ -75,6 +121,15 @@ t.test(
     )
   }
 )
+
+t.test('a charge that the provider refuses for good has failed, and locks nothing of its invoice', async (t) => {
+  const collecting = await startCollecting(t, { invoices: 1 })
+  collecting.stripe.next({ answer: { status: 400, code: 'resource_missing', param: 'customer' } })
+  t.match(await collecting.collect(), { failed: 1, faulty: 0 })
+  t.match(await collecting.payments(), [{ status: 'failed', failureCode: 'resource_missing' }])
+  t.equal(await collecting.payByHand('invoice-0001', 1_000n), 'recorded')
+  t.match(await collecting.invoices(), [{ status: 'paid' }])
+})
 
 t.test('a worker that comes late keeps the distance between two charges', async (t) => {
   const collecting = await startCollecting(t, { invoices: 1 })

@@ -1,6 +1,6 @@
 /**
- * A collect run: invoices that are due are charged, reminded of, or given up, until none is left. How many run at once doesn't matter:
- * the store gives each invoice to one of them.
+ * A collect run: invoices that are due are charged, reminded of, or given up, until none is left or its time is up. How many run at
+ * once doesn't matter: the store gives each invoice to one of them.
  *
  * Where it dies: before `begin` nothing was done, and the invoice comes up again after the lease. Between `begin` and `settle` the
  * payment is pending, whatever the provider did: whoever takes the invoice next asks for the same charge under the same key, and is
@@ -14,10 +14,17 @@ import type { Collectable, CollectStore } from '../../domain/billing/payments/pa
 import { RetryableError } from '../../domain/errors.ts'
 
 /**
- * How long an invoice is one run's: longer than its batch takes when the provider answers nothing (25 invoices by 4 lanes at 30 s). One
- * that takes longer is asked for twice, under one key. It is also the pause before a charge without an answer is asked about again.
+ * How long an invoice is one run's: longer than its batch takes when the provider answers nothing (25 invoices by 4 lanes at 15 s: under
+ * two minutes). One that takes longer is asked for twice, under one key. It is also the pause before a charge without an answer is asked
+ * about again.
  */
 export const COLLECT_LEASE_MS = 600_000
+
+/**
+ * How long a run takes further batches: well under the lease, or it would meet what was not answered again, and never end while the
+ * provider hangs. The next run goes on.
+ */
+export const COLLECT_LIMIT_MS = 300_000
 
 export interface CollectDependencies {
   readonly collectStore: CollectStore
@@ -36,6 +43,8 @@ export interface CollectAsk {
   readonly concurrency: number
   /** Looked at between invoices. */
   readonly isStopped: () => boolean
+  /** Told after each batch what became of its invoices. */
+  readonly onBatch: (counts: CollectCounts) => void
 }
 
 const STEPS = ['succeeded', 'pending', 'failed', 'reminded', 'givenUp', 'skipped', 'unanswered', 'faulty'] as const
@@ -50,10 +59,12 @@ export type CollectCounts = Readonly<Record<Step, number>>
 /** Throws what the store throws: without it nothing can be collected. */
 export async function collectDue(dependencies: CollectDependencies, ask: CollectAsk): Promise<CollectCounts> {
   const { collectStore, now } = dependencies
-  const counts = { succeeded: 0, pending: 0, failed: 0, reminded: 0, givenUp: 0, skipped: 0, unanswered: 0, faulty: 0 }
-  while (!ask.isStopped()) {
+  const endsAt = now() + COLLECT_LIMIT_MS
+  const total = noCounts()
+  while (!ask.isStopped() && now() < endsAt) {
     const taken = await collectStore.take({ now: now(), leaseMs: COLLECT_LEASE_MS, limit: ask.batchSize })
     if (taken.length === 0) break
+    const counts = noCounts()
     const waiting = taken.values()
     const lane = async (): Promise<void> => {
       for (const one of waiting) {
@@ -62,10 +73,16 @@ export async function collectDue(dependencies: CollectDependencies, ask: Collect
       }
     }
     const lanes = await Promise.allSettled(Array.from({ length: ask.concurrency }, lane))
+    ask.onBatch(counts)
+    for (const step of STEPS) total[step] += counts[step]
     const broken = lanes.find((ended) => ended.status === 'rejected')
     if (broken !== undefined) throw broken.reason
   }
-  return counts
+  return total
+}
+
+function noCounts(): Record<Step, number> {
+  return { succeeded: 0, pending: 0, failed: 0, reminded: 0, givenUp: 0, skipped: 0, unanswered: 0, faulty: 0 }
 }
 
 async function collectOne(one: Collectable, dependencies: CollectDependencies): Promise<Step> {

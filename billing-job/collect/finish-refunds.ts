@@ -8,8 +8,8 @@ import { settleRefund } from '../../domain/billing/payments/pay-invoice.ts'
 import { MANUAL, type Payment, refundKeyOf } from '../../domain/billing/payments/payment.ts'
 import { paymentToJson } from '../../domain/billing/payments/payment-json.ts'
 import type { PaymentProvider, RefundOutcome } from '../../domain/billing/payments/payment-provider.ts'
-import type { RefundStore } from '../../domain/billing/payments/payment-store.ts'
-import { type Change, PLATFORM } from '../../domain/change.ts'
+import type { RefundStore, UnsettledRefund } from '../../domain/billing/payments/payment-store.ts'
+import { type Change, PLATFORM, RepeatedRequest } from '../../domain/change.ts'
 
 /** Longer than a request of the API takes: what is younger is still in hand there. */
 const UNSETTLED_AFTER_MS = 300_000
@@ -19,7 +19,7 @@ const REASON = 'Refund'
 const ACTOR: Actor = { kind: 'service', id: 'billing', address: null, requestId: null }
 
 export interface FinishDependencies {
-  readonly refundStore: Pick<RefundStore, 'listUnsettled' | 'settle'>
+  readonly refundStore: Pick<RefundStore, 'takeUnsettled' | 'settle'>
   readonly provider: PaymentProvider | null
   readonly creditNoteNumberPrefix: string
   readonly now: () => number
@@ -31,14 +31,16 @@ export interface FinishDependencies {
 export async function finishRefunds(dependencies: FinishDependencies, isStopped: () => boolean): Promise<number> {
   const { refundStore, now } = dependencies
   let finished = 0
-  for (const begun of await refundStore.listUnsettled(now() - UNSETTLED_AFTER_MS, REFUNDS_MAX)) {
+  const at = now()
+  const taken = await refundStore.takeUnsettled({ before: at - UNSETTLED_AFTER_MS, now: at, limit: REFUNDS_MAX })
+  for (const one of taken) {
     if (isStopped()) break
-    if (await finish(begun, dependencies)) finished += 1
+    if (await finish(one, dependencies)) finished += 1
   }
   return finished
 }
 
-async function finish(begun: Payment, dependencies: FinishDependencies): Promise<boolean> {
+async function finish({ begun, request }: UnsettledRefund, dependencies: FinishDependencies): Promise<boolean> {
   const { refundStore, provider, creditNoteNumberPrefix: numberPrefix, now, onRefundFault } = dependencies
   let outcome: RefundOutcome
   try {
@@ -50,7 +52,16 @@ async function finish(begun: Payment, dependencies: FinishDependencies): Promise
   const next = settleRefund(begun, outcome, now())
   const note = outcome.outcome === 'failed' ? null : { id: randomUUIDv7(), numberPrefix, reason: REASON }
   const action = note === null ? 'payment.refund_failed' : 'payment.refunded'
-  return refundStore.settle({ begun, next, note }, changeBy(action, begun, next))
+  const change = changeBy(action, begun, next)
+  // As the API answers it: its caller asks again under the same key, and is to be given the money once.
+  const answer = { status: 200, headers: {}, body: JSON.stringify(paymentToJson(next)) }
+  const answered = request === null || note === null ? change : { ...change, request: { ...request, answer } }
+  try {
+    return await refundStore.settle({ begun, next, note }, answered)
+  } catch (error) {
+    if (error instanceof RepeatedRequest) return false
+    throw error
+  }
 }
 
 async function ask(begun: Payment, provider: PaymentProvider | null): Promise<RefundOutcome> {

@@ -1,16 +1,16 @@
 /**
  * `npm run billing -- run | preview | status | parked`: billing by hand, in this process, with what the worker bills with. A run by hand
  * and one of the worker may run at once: each boundary is billed by one of them. Exit code 0: all that was due is billed; 2: something
- * of it is parked, and `parked` says why; 1: it could not go on.
+ * is parked, and `parked` says why; 3: it was stopped before it had looked at everything; 1: it could not go on.
  */
-import { SingleBar } from 'cli-progress'
 import { Command } from 'commander'
 import type { CustomerStretch } from '../../domain/billing/invoices/billing-gate.ts'
-import type { ParkedBoundary, RoundOutcome } from '../../domain/billing/invoices/billing-store.ts'
+import type { ParkedBoundary } from '../../domain/billing/invoices/billing-store.ts'
 import { draftInvoice } from '../../domain/billing/invoices/draft-invoice.ts'
 import { lineToJson, totalsToJson } from '../../domain/billing/invoices/invoice-json.ts'
 import { tellParkReason } from '../../domain/billing/invoices/park-reason.ts'
 import { taxRatesOf } from '../../domain/billing/tax-table.ts'
+import { PLATFORM } from '../../domain/change.ts'
 import { RetryableError } from '../../domain/errors.ts'
 import { DEFAULT_DECODE_LIMITS } from '../../domain/tokens/decode-cloud-event.ts'
 import { parseRfc3339 } from '../../domain/tokens/rfc3339-time.ts'
@@ -19,18 +19,41 @@ import { KafkaLogReader } from '../../ingest/kafkajs/log-reader.ts'
 import { createLogger } from '../../monitoring/logger.ts'
 import { PostgresAnalyticsBlocks } from '../../sql/analytics-blocks.ts'
 import { PostgresGateLedger } from '../../sql/billing/gate-ledger.ts'
+import { EntityDatabase } from '../../sql/connect-slonik.ts'
+import { PostgresSubscriptionStore } from '../../sql/subscriptions/subscription-store.ts'
 import { billDue } from '../bill-due.ts'
 import { type NamedEvents, nameEvents } from '../gate/name-events.ts'
 import { billingTerms, connectBilling, loadBillingConfig, queueAddress, roundsOf } from '../main.ts'
-import { askForRun, awaitQueue, type BillingQueue, lastRun, openBillingQueue } from '../queues.ts'
-import { describeContent, describeNamed, describeParked, describeRun, describeStatus } from './describe-billing.ts'
+import { askForRun, awaitQueue, type BillingQueue, lastRun, openBillingQueue, type ToldRun } from '../queues.ts'
+import {
+  describeContent,
+  describeNamed,
+  describeParked,
+  describeQueue,
+  describeRebuild,
+  describeRun,
+  describeStatus,
+  describeTerms
+} from './describe-billing.ts'
+import { showProgress } from './show-progress.ts'
 
 const NAME = 'tokenmeter-billing-command'
 const PARKED_EXIT_CODE = 2
-/** Parked boundaries that are listed; one that is explained is looked for among them. */
+const STOPPED_EXIT_CODE = 3
+/** Parked boundaries that are listed. */
 const PARKED_MAX = 1_000
-/** Without a terminal progress is a line each so many boundaries. */
-const BOUNDARIES_A_LINE = 1_000
+
+const RUN_HELP = `
+What it bills with is printed first, on stderr: taxes, issuer, prefix, grace and drafts as this environment has them. Those of the
+worker may be others; --worker bills with its own.
+
+An --as-of in the future dates invoices ahead of the clock, and what is parked then isn't tried again before that time.
+
+Exit code:
+  0  all that was due is billed
+  1  it could not go on: a store is away, a subscription is not known, an option can't be
+  2  something is parked: billing parked says why
+  3  stopped by SIGINT or SIGTERM with work left: run it again`
 
 export async function runBillingCommand(args: readonly string[]): Promise<void> {
   const program = new Command('billing').description('bill by hand, and see what is billed, what is not, and why')
@@ -42,9 +65,11 @@ export async function runBillingCommand(args: readonly string[]): Promise<void> 
       'as if it were this time (RFC 3339): for tests, and for catching up by hand',
       parseInstant
     )
+    .option('--even-in-the-future', 'lets --as-of lie ahead of the clock, for tests alone: see below')
     .option('--subscription <id>', 'this subscription alone')
     .option('--worker', 'leave it to the worker: put a job into its queue and end')
     .option('--json', 'one JSON object at the end')
+    .addHelpText('after', RUN_HELP)
     .action((choice: RunChoice) => withBilling((billing) => run(billing, choice)))
   program
     .command('preview')
@@ -102,42 +127,70 @@ async function withQueue<T>({ config }: Billing, work: (queue: BillingQueue) => 
 
 interface RunChoice {
   readonly asOf?: number
+  readonly evenInTheFuture?: boolean
   readonly subscription?: string
   readonly worker?: boolean
   readonly json?: boolean
 }
 
 async function run(billing: Billing, choice: RunChoice): Promise<void> {
-  const { asOf, subscription: subscriptionId = null, worker = false, json = false } = choice
+  const { asOf, subscription, worker = false, json = false } = choice
   if (worker && asOf !== undefined) throw new Error('--as-of is for runs in this process, not for the worker')
+  if (asOf !== undefined && asOf > Date.now() && !choice.evenInTheFuture)
+    throw new Error(`${new Date(asOf).toISOString()} is in the future: --even-in-the-future says that it is meant`)
+  if (subscription !== undefined) await assertSubscription(billing, subscription)
   if (worker) {
-    const jobId = await withQueue(billing, (queue) => askForRun(queue, subscriptionId))
+    const jobId = await withQueue(billing, (queue) => askForRun(queue, subscription ?? null))
     console.log(json ? JSON.stringify({ jobId }) : `job ${jobId} waits for a worker`)
     return
   }
-  const { config, store, gate, terms } = billing
+  const { store, terms } = billing
   const now = asOf === undefined ? Date.now : () => asOf
-  const { due, parked: parkedBefore } = await store.status(now() - terms.graceMs)
-  const progress = showProgress(subscriptionId === null ? due + parkedBefore : 1)
+  const isStopped = stopsOnSignal()
+  console.error(describeTerms(terms).join('\n'))
+  const { outcome, seconds } = await billHere(billing, { subscription, now, isStopped })
+  const after = await store.status(now() - terms.graceMs, subscription)
+  // Those that wait behind a parked one are due as well.
+  const left = isStopped() ? Math.max(0, after.due + after.parked - outcome.parked) : 0
+  const invoicesPerSecond = Math.round(outcome.invoiced / seconds)
+  const told = { ...outcome, parkedInAll: after.parked, left, seconds, invoicesPerSecond }
+  console.log(json ? JSON.stringify(told) : describeRun(told, seconds))
+  if (left > 0) {
+    console.error(`stopped with work left: ${left} boundaries were not looked at; run it again`)
+    process.exitCode = STOPPED_EXIT_CODE
+  } else if (outcome.parked > 0 || after.parked > 0) process.exitCode = PARKED_EXIT_CODE
+}
+
+interface HereAsk {
+  readonly subscription: string | undefined
+  readonly now: () => number
+  readonly isStopped: () => boolean
+}
+
+async function billHere({ config, store, gate, terms }: Billing, { subscription, now, isStopped }: HereAsk) {
+  const { due, parked } = await store.status(now() - terms.graceMs, subscription)
+  const progress = showProgress(due + parked)
   const startedAt = performance.now()
-  let outcome: RoundOutcome
   try {
-    outcome = await billDue(
+    const outcome = await billDue(
       { store, gate, terms, now },
-      {
-        ...roundsOf(config),
-        subscriptionId,
-        onProgress: progress.show,
-        isStopped: stopsOnSignal()
-      }
+      { ...roundsOf(config), subscriptionId: subscription ?? null, onProgress: progress.show, isStopped }
     )
+    return { outcome, seconds: (performance.now() - startedAt) / 1_000 }
   } finally {
     progress.stop()
   }
-  const seconds = (performance.now() - startedAt) / 1_000
-  const invoicesPerSecond = Math.round(outcome.invoiced / seconds)
-  console.log(json ? JSON.stringify({ ...outcome, seconds, invoicesPerSecond }) : describeRun(outcome, seconds))
-  if (outcome.parked > 0) process.exitCode = PARKED_EXIT_CODE
+}
+
+/** A misspelt id has nothing due, and would look billed. */
+async function assertSubscription({ config }: Billing, id: string): Promise<void> {
+  const database = new EntityDatabase({ databaseUrl: config.DATABASE_URL, applicationName: NAME, connectionsMax: 1 })
+  try {
+    if ((await new PostgresSubscriptionStore(database).find(PLATFORM, id)) === null)
+      throw new Error(`${id} is no subscription`)
+  } finally {
+    await database.close()
+  }
 }
 
 /** The round under way ends; the next run bills the rest. A second signal ends the process as ever, and undoes its rounds. */
@@ -150,43 +203,6 @@ function stopsOnSignal(): () => boolean {
     })
   }
   return () => isStopped
-}
-
-interface Progress {
-  readonly show: (soFar: RoundOutcome) => void
-  readonly stop: () => void
-}
-
-/** A bar on a terminal, lines elsewhere. */
-function showProgress(expected: number): Progress {
-  if (!process.stderr.isTTY) return progressLines(expected)
-  const format = 'billing [{bar}] {percentage} % | {value} of {total} | {eta_formatted} left'
-  const bar = new SingleBar({ format, stream: process.stderr, hideCursor: true })
-  bar.start(expected, 0)
-  return {
-    show: (soFar) => {
-      // More may have become due since, such as the settlement of a subscription that ended.
-      bar.setTotal(Math.max(expected, sumOf(soFar)))
-      bar.update(sumOf(soFar))
-    },
-    stop: () => bar.stop()
-  }
-}
-
-function progressLines(expected: number): Progress {
-  let lines = 0
-  return {
-    show: (soFar) => {
-      const reached = Math.floor(sumOf(soFar) / BOUNDARIES_A_LINE)
-      if (reached !== lines) console.error(`${sumOf(soFar)} of about ${expected}`)
-      lines = reached
-    },
-    stop: () => undefined
-  }
-}
-
-function sumOf({ invoiced, empty, parked }: RoundOutcome): number {
-  return invoiced + empty + parked
 }
 
 // ---- preview, status, parked -----------------------------------------------------------------------------------------
@@ -217,13 +233,23 @@ async function preview({ store, terms }: Billing, id: string, { json = false }: 
 async function status(billing: Billing, { json = false }: { json?: boolean }): Promise<void> {
   const { store, terms } = billing
   const told = await store.status(Date.now() - terms.graceMs)
-  const runs = await withQueue(billing, async (queue) => {
-    const found = [await lastRun(queue, 'active'), await lastRun(queue, 'completed'), await lastRun(queue, 'failed')]
-    return found.filter((one) => one !== null)
-  })
   const { parkedByReason, ...counts } = told
-  if (json) console.log(JSON.stringify({ ...counts, parkedByReason: Object.fromEntries(parkedByReason), runs }))
-  else console.log(describeStatus(told, runs).join('\n'))
+  const facts = { ...counts, parkedByReason: Object.fromEntries(parkedByReason) }
+  // What is due stands in Postgres, and is told whether or not the queue answers.
+  if (!json) console.log(describeStatus(told).join('\n'))
+  try {
+    const { isPaused, runs } = await withQueue(billing, tellQueue)
+    if (json) console.log(JSON.stringify({ ...facts, queue: isPaused ? 'paused' : 'open', runs }))
+    else console.log(describeQueue(isPaused, runs).join('\n'))
+  } catch (error) {
+    if (json && error instanceof RetryableError) console.log(JSON.stringify({ ...facts, queue: 'away', runs: null }))
+    throw error
+  }
+}
+
+async function tellQueue(queue: BillingQueue): Promise<{ isPaused: boolean; runs: readonly ToldRun[] }> {
+  const found = [await lastRun(queue, 'active'), await lastRun(queue, 'completed'), await lastRun(queue, 'failed')]
+  return { isPaused: await queue.isPaused(), runs: found.filter((one) => one !== null) }
 }
 
 interface ParkedChoice {
@@ -232,17 +258,21 @@ interface ParkedChoice {
 }
 
 async function parked(billing: Billing, { explain, json = false }: ParkedChoice): Promise<void> {
-  const all = await billing.store.listParked(PARKED_MAX)
-  const asked = explain === undefined ? all : all.filter(({ subscriptionId }) => subscriptionId === explain)
-  for (const boundary of asked) console.log(json ? JSON.stringify(boundary) : describeParked(boundary))
-  if (explain !== undefined && asked.length === 0) throw new Error(`nothing of ${explain} is parked`)
-  if (explain !== undefined && !json) for (const boundary of asked) await explainDifferences(billing, boundary)
-  if (explain === undefined && !json) console.log(`${all.length} parked${all.length === PARKED_MAX ? ', or more' : ''}`)
+  const found = await billing.store.listParked(PARKED_MAX, explain)
+  for (const boundary of found) console.log(json ? JSON.stringify(boundary) : describeParked(boundary))
+  if (explain !== undefined && found.length === 0) throw new Error(`nothing of ${explain} is parked`)
+  if (json) return
+  if (explain === undefined) console.log(`${found.length} parked${found.length === PARKED_MAX ? ', or more' : ''}`)
+  else for (const boundary of found) await explainDifferences(billing, boundary)
 }
 
 async function explainDifferences(billing: Billing, boundary: ParkedBoundary): Promise<void> {
   const { code, store, differences } = boundary.reason
-  if (code !== 'stores-differ' || store !== 'clickhouse' || !Array.isArray(differences)) return
+  if (code !== 'stores-differ' || !Array.isArray(differences)) return
+  if (store === 'redis') {
+    console.log(describeRebuild(boundary.customerId, differences))
+    return
+  }
   const stretches = new Map(
     differences.map(({ from, to }) => [`${from} ${to}`, { from: Number(from), to: Number(to) }])
   )

@@ -5,6 +5,7 @@ import type { InvoiceContent, InvoiceLine } from '../../domain/billing/invoices/
 import type { ParkReason, ToldParkReason } from '../../domain/billing/invoices/park-reason.ts'
 import type { Json } from '../../domain/json.ts'
 import { quarterStartMs } from '../../domain/tokens/quarter-hour.ts'
+import type { BillingTerms } from '../bill-due.ts'
 import type { NamedEvents } from '../gate/name-events.ts'
 import type { ToldRun } from '../queues.ts'
 
@@ -15,26 +16,51 @@ const REASONS: Readonly<Record<ParkReason['code'], string>> = {
   'analytics-behind':
     'ClickHouse has not got everything yet that the ledger has: it is billed once the analytics consumer has caught up',
   'stores-differ': 'the stores tell different sums: nothing is billed until they agree (npm run reconcile)',
-  'unrated-usage': 'usage that no price is for: it is billed once its plan has a price, or the usage was voided',
+  'unrated-usage': 'usage that no price of its plan is for: it is billed once that usage was voided',
   failed: 'a defect of ours: it has to be mended'
 }
 
-export function describeRun({ invoiced, empty, parked }: RoundOutcome, seconds: number): string {
-  const rate = seconds > 0 ? Math.round(invoiced / seconds) : 0
-  return `${invoiced} invoiced, ${empty} empty, ${parked} parked in ${seconds.toFixed(1)} s (${rate} invoices/s)`
+/** What a run by hand bills with: the environment of whoever starts it, which need not be the worker's. */
+export function describeTerms({ taxes, numberPrefix, graceMs, asDrafts, issuer }: BillingTerms): readonly string[] {
+  const rates = [...taxes].map(([country, { percent, isInclusive }]) =>
+    isInclusive ? `${country} ${percent} % inclusive` : `${country} ${percent} %`
+  )
+  return [
+    'bills with the terms of this environment:',
+    `  taxes          ${rates.length === 0 ? 'none' : rates.join(', ')}`,
+    `  issuer         ${issuer.name}`,
+    `  numbers        ${asDrafts ? 'none: drafts, until somebody finalizes them' : `${numberPrefix}…, finalized at once`}`,
+    `  grace          ${graceMs / 60_000} min`
+  ]
 }
 
-export function describeStatus(
-  { due, parkedByReason, oldestDueAt }: BillingStatus,
-  runs: readonly ToldRun[]
-): readonly string[] {
+interface ToldOutcome extends RoundOutcome {
+  /** Those that another run parked included. */
+  readonly parkedInAll: number
+}
+
+export function describeRun({ invoiced, empty, parked, parkedInAll }: ToldOutcome, seconds: number): string {
+  const rate = seconds > 0 ? Math.round(invoiced / seconds) : 0
+  const others = parkedInAll > parked ? ` of ${parkedInAll}` : ''
+  return `${invoiced} invoiced, ${empty} empty, ${parked}${others} parked in ${seconds.toFixed(1)} s (${rate} invoices/s)`
+}
+
+/** What Postgres says. */
+export function describeStatus({ due, parkedByReason, oldestDueAt }: BillingStatus): readonly string[] {
   const reasons = [...parkedByReason].map(
     ([code, boundaries]) => `parked         ${boundaries}  ${code}: ${REASONS[code]}`
   )
   return [
     `due            ${due}`,
     ...(reasons.length === 0 ? ['parked         0'] : reasons),
-    `oldest         ${oldestDueAt === null ? 'none' : instant(oldestDueAt)}`,
+    `oldest         ${oldestDueAt === null ? 'none' : instant(oldestDueAt)}`
+  ]
+}
+
+/** What the queue of jobs says. */
+export function describeQueue(isPaused: boolean, runs: readonly ToldRun[]): readonly string[] {
+  return [
+    ...(isPaused ? ['queue          paused: no worker takes a job until somebody resumes it'] : []),
     ...(runs.length === 0 ? ['last run       none is kept'] : runs.map(describeToldRun))
   ]
 }
@@ -82,6 +108,15 @@ function describeCounterDifference(difference: Json): string {
   const text = textsOf(difference)
   const start = instant(quarterStartMs(Number(text('startQuarter'))))
   return `counter ${text('counterId')} ${text('subject')} from ${start}: ledger ${text('ledger')}, Redis ${text('other')}`
+}
+
+/** Of a difference of Redis there are no events to name: which counters of which windows, and what counts them anew. */
+export function describeRebuild(customerId: string, differences: readonly Json[]): string {
+  const counters = differences.map((difference) => {
+    const text = textsOf(difference)
+    return `${text('counterId')} of the window from ${instant(quarterStartMs(Number(text('startQuarter'))))}`
+  })
+  return `Redis counted otherwise than the ledger in ${counters.join(', ')}: npm run rebuild -- --customer ${customerId} counts this customer's counters again from the ledger, its limits say seeding meanwhile, and the next run bills it.`
 }
 
 /** Events by which ClickHouse differs from the log, and what the log comes to. */

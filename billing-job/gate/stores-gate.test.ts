@@ -49,7 +49,7 @@ t.test(
   'the ledger is behind an instant by the partitions that lack what arrived before it, whatever came later',
   async (t) => {
     const pipeline = await preparePipeline(t)
-    const gate = pipeline.gate()
+    const gate = pipeline.gate({ patienceMs: 0 })
     t.equal(await gate.ledgerBehind(Date.now()), null, 'nothing has arrived')
     await pipeline.send([used(ON_0), used(ON_0), used(ON_1)])
     const until = await instantBetween()
@@ -78,8 +78,8 @@ t.test(
     }
     await pipeline.send([used(ON_0)])
     const until = await instantBetween()
-    const present = pipeline.gate({ log })
-    const later = pipeline.gate({ log, clock: { ...realClock, now: () => Date.now() + HOUR_MS } })
+    const present = pipeline.gate({ log, patienceMs: 0 })
+    const later = pipeline.gate({ log, patienceMs: 0, clock: { ...realClock, now: () => Date.now() + HOUR_MS } })
     for (const gate of [later, later]) t.match(await gate.ledgerBehind(until), { partitions: [0] })
     t.equal(asked, 1)
     for (const gate of [present, present]) t.match(await gate.ledgerBehind(until), { partitions: [0] })
@@ -90,6 +90,46 @@ t.test(
     t.equal(await later.ledgerBehind(until), null, 'what was passed stays so')
     t.equal(asked, 3)
     t.match(await later.ledgerBehind(until + 1), { partitions: [0] }, 'another instant is asked about')
+  }
+)
+
+t.test(
+  'stores that catch up while the gate is patient are not behind; patience is had once with each instant',
+  async (t) => {
+    const pipeline = await preparePipeline(t)
+    await pipeline.meter.repair.begin(0, 1, 2)
+    await pipeline.meter.repair.finish(0, 1, [0, 0])
+    await pipeline.send([used(ON_0), used(ON_0), used(ON_1)])
+    const until = await instantBetween()
+    const steps = [
+      () => moveLedger(pipeline, 0, 1),
+      () => moveLedger(pipeline, 1, 1),
+      () => moveLedger(pipeline, 0, 2),
+      () => moveAnalytics(pipeline, 0, 2),
+      () => moveAnalytics(pipeline, 1, 1)
+    ]
+    let at = until
+    let looks = 0
+    const clock = {
+      now: () => at,
+      sleep: async (ms: number) => {
+        at += ms
+        looks++
+        await steps.shift()?.()
+      }
+    }
+    const gate = pipeline.gate({ clock })
+    t.equal(await gate.ledgerBehind(until), null)
+    t.equal(looks, 3, 'it waits no longer than it has to')
+    const stretches = [{ customerId: ON_0, from: NOW - 96, to: NOW, models: new Map() }]
+    t.strictSame(await gate.differences(stretches, until), new Map())
+    t.equal(looks, 5)
+
+    await pipeline.send([used(ON_0)])
+    const later = await instantBetween()
+    const late = pipeline.gate({ clock })
+    for (let round = 0; round < 3; round++) t.match(await late.ledgerBehind(later), { partitions: [0] })
+    t.equal(looks, 15, 'five seconds more, whatever the number of rounds')
   }
 )
 
@@ -109,7 +149,7 @@ t.test('an analytics behind the instant parks everybody as such, and no store is
   await moveAnalytics(pipeline, 0, 1)
   const away = connectClickHouse({ url: 'http://127.0.0.1:1', database: 'default' })
   t.teardown(() => away.close())
-  const gate = pipeline.gate({ analytics: new ClickHouseBillingUsage(away) })
+  const gate = pipeline.gate({ analytics: new ClickHouseBillingUsage(away), patienceMs: 0 })
   const stretches = [ON_0, ON_1].map((customerId) => ({ customerId, from: NOW - 96, to: NOW, models: new Map() }))
   const behind = { code: 'analytics-behind', partitions: [0, 1] }
   t.strictSame(

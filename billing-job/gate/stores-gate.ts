@@ -24,18 +24,18 @@ export interface StoresGateOptions {
   readonly analytics: StretchSums
   readonly meter: GateMeter
   readonly clock: Clock
-  /** How long (ms) a call looks again at stores that move, for ClickHouse and for the meter each. 5 s unless told. */
+  /** How long (ms) a call looks again at stores that move, for each of its questions. 5 s unless told. */
   readonly patienceMs?: number
 }
 
-/** Flushes and blocks come once a second. */
+/** Flushes and blocks come once a second. A run may begin at the very instant that it asks about. */
 const PATIENCE_MS = 5_000
 /**
  * How far the broker's clock may lag behind ours, as for events ahead of their arrival. Of an instant that lies closer, records
  * may still arrive as earlier ones: nothing about it is remembered.
  */
 const CLOCK_LAG_MAX_MS = 300_000
-/** Instants remembered; a run asks about some dozen, one for each time zone in which periods end. */
+/** Instants remembered, of each kind; a run asks about some dozen, one for each time zone in which periods end. */
 const INSTANTS_MAX = 1_000
 
 /** What stays true of an instant: where the log stood, and which stores have passed that. */
@@ -47,6 +47,8 @@ interface Instant {
 export class StoresGate implements BillingGate {
   readonly #options: StoresGateOptions
   readonly #instants = new Map<number, Instant>()
+  /** Store and instant that were waited for in vain: a thousand rounds behind the same lag must not wait a thousand times. */
+  readonly #missed = new Set<string>()
 
   constructor(options: StoresGateOptions) {
     this.#options = options
@@ -75,8 +77,22 @@ export class StoresGate implements BillingGate {
     return parked
   }
 
-  /** Partitions of which the store lacks something that arrived before the instant, ascending. */
+  /** Partitions of which the store still lacks something that arrived before the instant when patience ends, ascending. */
   async #behind(store: keyof PartitionStand, until: number): Promise<readonly number[]> {
+    const { clock, patienceMs = PATIENCE_MS } = this.#options
+    const name = `${store} ${until}`
+    const deadline = deadlineIn(this.#missed.has(name) ? 0 : patienceMs, clock)
+    for (;;) {
+      const behind = await this.#look(store, until)
+      if (behind.length === 0) return behind
+      if (await deadline.pause()) continue
+      if (this.#missed.size >= INSTANTS_MAX) this.#missed.clear()
+      this.#missed.add(name)
+      return behind
+    }
+  }
+
+  async #look(store: keyof PartitionStand, until: number): Promise<readonly number[]> {
     const known = this.#instants.get(until)
     if (known?.passed.has(store)) return []
     const stands = await this.#options.ledger.stands()

@@ -66,7 +66,7 @@ export function createBillingMetrics(registry: Registry): BillingMetrics {
     }),
     lastRun: new Gauge({
       name: 'tokenmeter_billing_last_run_timestamp_seconds',
-      help: 'When a run last got through, or this process started and knew of none. Each process knows its own: take the largest.',
+      help: 'When a run of all subscriptions last got through, or this process started and knew of none. Each process knows its own: take the largest.',
       registers
     }),
     ...standingGauges(registers)
@@ -102,13 +102,15 @@ export interface EndedJob {
   readonly kind: (typeof JOB_KINDS)[number]
   readonly outcome: (typeof JOB_OUTCOMES)[number]
   readonly seconds: number
+  /** False: a run about one subscription alone, which says nothing about the others. */
+  readonly isOfAll: boolean
 }
 
-export function countJob(metrics: BillingMetrics, { kind, outcome, seconds }: EndedJob, nowMs: number): void {
+export function countJob(metrics: BillingMetrics, { kind, outcome, seconds, isOfAll }: EndedJob, nowMs: number): void {
   metrics.jobs.inc({ kind, outcome })
   if (kind !== 'run') return
   metrics.runSeconds.observe(seconds)
-  if (outcome === 'completed') metrics.lastRun.set(nowMs / 1_000)
+  if (outcome === 'completed' && isOfAll) metrics.lastRun.set(nowMs / 1_000)
 }
 
 /** Of one round or several. */

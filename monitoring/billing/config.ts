@@ -1,6 +1,9 @@
 /** Variables of billing: of the worker, and of the API, which shows and finalizes invoices. The rules of config.ts apply. */
 import Type, { type Static } from 'typebox'
+import type { Issuer } from '../../domain/billing/invoices/invoice.ts'
 import { TAX_RATE_PATTERN } from '../../domain/billing/tax-table.ts'
+import { isTimeZone } from '../../domain/tokens/windows.ts'
+import { isCronPattern } from './cron-pattern.ts'
 
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
@@ -76,11 +79,22 @@ export const issuerVariables = Type.Object({
   )
 })
 
+/** As it is printed. */
+export function issuerOf(config: Readonly<Static<typeof issuerVariables>>): Issuer {
+  return {
+    name: config.ISSUER_NAME,
+    address: config.ISSUER_ADDRESS === '' ? [] : config.ISSUER_ADDRESS.split('|'),
+    taxId: config.ISSUER_TAX_ID ?? null,
+    paymentInstructions: config.ISSUER_PAYMENT_INSTRUCTIONS ?? null
+  }
+}
+
 export const billingJobVariables = Type.Object({
   BILLING_SCHEDULE: Type.String({
     minLength: 9,
-    default: '0 2 * * *',
-    description: 'When billing runs, as a cron pattern of five fields. A run that was missed is caught up by the next.'
+    default: '30 2 * * *',
+    description:
+      'When billing runs, as a cron pattern of five fields: some minutes after midnight and BILLING_GRACE_MS, or what is due waits for the next night. A run that was missed is caught up by the next.'
   }),
   BILLING_TIME_ZONE: Type.String({
     minLength: 1,
@@ -134,6 +148,7 @@ export const paymentVariables = Type.Object({
 })
 
 type BillingEnvironment = Static<typeof billingVariables> &
+  Static<typeof billingJobVariables> &
   Static<typeof paymentVariables> & { readonly ACCEPTANCE_WINDOW_MS: number }
 
 /** What one variable alone can't tell. */
@@ -150,5 +165,12 @@ export function findBillingContradictions(env: Partial<BillingEnvironment>): rea
     faults.push('INVOICE_NUMBER_PREFIX and CREDIT_NOTE_NUMBER_PREFIX must differ: their numbers would be the same')
   if ((env.STRIPE_API_KEY === undefined) !== (env.STRIPE_WEBHOOK_SECRET === undefined))
     faults.push('STRIPE_API_KEY and STRIPE_WEBHOOK_SECRET must be set together')
+  const countries = (env.BILLING_TAX_RATES ?? []).map((rate) => rate.slice(0, 2))
+  if (new Set(countries).size !== countries.length) faults.push('BILLING_TAX_RATES names a country twice')
+  const { BILLING_SCHEDULE: schedule, BILLING_TIME_ZONE: timeZone } = env
+  if (schedule !== undefined && !isCronPattern(schedule))
+    faults.push('BILLING_SCHEDULE must be a cron pattern of five fields that comes at some time, such as 30 2 * * *')
+  if (timeZone !== undefined && !isTimeZone(timeZone))
+    faults.push('BILLING_TIME_ZONE must be an IANA time zone, such as Africa/Dakar')
   return faults
 }

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { PLATFORM } from '../../domain/change.ts'
 import type { Price } from '../../domain/subscriptions/plan.ts'
 import { cancel } from '../../domain/subscriptions/subscription-life-cycle.ts'
 import {
@@ -20,6 +21,7 @@ const PRICE: Price = {
   minimumMinor: 0n,
   effectiveFrom: null
 }
+const ALL_OF = (customerId: string) => ({ customerId, status: null, cursor: '', limit: 10 })
 const MARCH_10 = Date.parse('2026-03-10T10:00:00Z')
 const APRIL_10 = Date.parse('2026-04-09T22:00:00Z')
 const MAY_10 = Date.parse('2026-05-09T22:00:00Z')
@@ -132,6 +134,52 @@ t.test('three nights that were skipped are billed by one run, each with its own 
     invoices.map(({ total }) => total),
     [1_000, 1_300, 1_500, 1_500]
   )
+})
+
+t.test('what comes late for a year is a line of the next one', async (t) => {
+  const service = await startBillingService(t)
+  service.setNow(MARCH_10)
+  const plan = await addPlan(service, { baseFeeMinor: 0n, interval: 'year', prices: [PRICE] })
+  const customer = await addCustomer(service)
+  await service.subscribe(customer, plan)
+  await service.use({ customerId: customer.id, at: MARCH_10 + 9 * DAY_MS, tokens: 2_000_000 })
+  const year = Date.parse('2027-03-09T23:00:00Z')
+  await service.billAt(year + 3 * HOUR_MS)
+  await service.use({ customerId: customer.id, at: year - HOUR_MS, tokens: 1_000_000 })
+  await service.billAt(year + 366 * DAY_MS + 3 * HOUR_MS)
+  const invoices = await invoicesOf(service, customer.id)
+  t.match(invoices, [{ total: 600 }, { total: 300, lines: [{ kind: 'adjustment', amount: 300 }] }])
+  t.equal(invoices.length, 2)
+})
+
+t.test('what is voided weeks after the next boundary is given back at the one after it', async (t) => {
+  const service = await startBillingService(t)
+  service.setNow(MARCH_10)
+  const plan = await addPlan(service, { baseFeeMinor: 0n, prices: [PRICE] })
+  const customer = await addCustomer(service)
+  await service.subscribe(customer, plan)
+  await service.use({ customerId: customer.id, at: MARCH_10, tokens: 2_000_000 })
+  await service.billAt(MAY_10 + 3 * HOUR_MS)
+  await service.use({ customerId: customer.id, at: MARCH_10, tokens: -1_000_000 })
+  await service.billAt(MAY_10 + 31 * DAY_MS + 3 * HOUR_MS)
+  t.match(await invoicesOf(service, customer.id), [{ total: 600 }, { total: -300 }])
+})
+
+t.test('a settlement has what came late for the period before the last one, which was cut off', async (t) => {
+  const service = await startBillingService(t)
+  service.setNow(MARCH_10)
+  const plan = await addPlan(service, { baseFeeMinor: 0n, prices: [PRICE] })
+  const customer = await addCustomer(service)
+  await service.subscribe(customer, plan)
+  const at = APRIL_10 + 2 * DAY_MS
+  await service.billAt(at)
+  const [subscription] = (await service.stores.subscriptionStore.list(PLATFORM, ALL_OF(customer.id))).rows
+  if (subscription === undefined) throw new Error('no subscription')
+  await service.turn(cancel(subscription, { when: 'now', now: at }))
+  await service.billAt(at + 3 * HOUR_MS)
+  await service.use({ customerId: customer.id, at: APRIL_10 - HOUR_MS, tokens: 1_000_000 })
+  await service.billAt(at + 36 * DAY_MS)
+  t.match(await invoicesOf(service, customer.id), [{ total: 300, lines: [{ kind: 'adjustment' }] }])
 })
 
 t.test('one that was cut off is given back its unused days, and settled when nothing more can come', async (t) => {

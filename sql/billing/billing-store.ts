@@ -7,6 +7,7 @@ import type {
   BillingRound,
   BillingStatus,
   BillingStore,
+  Judging,
   ParkedBoundary,
   RoundOutcome,
   ToldStory
@@ -31,10 +32,7 @@ export class PostgresBillingStore implements BillingStore {
     this.#database = database
   }
 
-  async billDue(
-    round: BillingRound,
-    judge: (told: readonly ToldStory[]) => Promise<readonly Drafted[]>
-  ): Promise<RoundOutcome | null> {
+  async billDue(round: BillingRound, judging: Judging): Promise<RoundOutcome | null> {
     return this.#database.transaction('bill what is due', 'read committed', async (run) => {
       const due = await takeDue(run, round)
       if (due.length === 0) return null
@@ -44,8 +42,7 @@ export class PostgresBillingStore implements BillingStore {
       )
       const { adjustmentWindowMs } = round
       const stories = await loadStories({ run, plans: this.#plans, adjustmentWindowMs }, due)
-      const usage = await loadUsage(run, stories)
-      const drafted = await judge(stories.map((story, i) => ({ story, usage: usage[i] ?? [] })))
+      const drafted = await draftAll(run, stories, judging)
       if (drafted.length !== due.length) throw new Error(`${due.length} boundaries were judged ${drafted.length} times`)
       const drafts = drafted.flatMap((outcome) =>
         'content' in outcome && outcome.content !== null
@@ -53,7 +50,7 @@ export class PostgresBillingStore implements BillingStore {
           : []
       )
       if (round.asDrafts) await writeDrafts(run, heads, drafts)
-      else await finalizeInvoices(run, heads, { drafts, numberPrefix: round.numberPrefix, now: round.now })
+      else await finalizeInvoices(run, heads, { drafts, round })
       const ids = new Map(drafts.map(({ id, subscriptionId }) => [subscriptionId, id]))
       const outcomes = due.map((boundary, i) => outcomeOf(boundary, drafted[i], ids))
       await writeOutcomes(run, outcomes, round.now)
@@ -86,7 +83,7 @@ export class PostgresBillingStore implements BillingStore {
     })
   }
 
-  async status(dueBefore: number): Promise<BillingStatus> {
+  async status(dueBefore: number, subscriptionId?: string): Promise<BillingStatus> {
     const rows = await this.#database.query<{
       state: 'due' | 'parked'
       code: ParkReason['code'] | null
@@ -96,8 +93,9 @@ export class PostgresBillingStore implements BillingStore {
       text: `select state, reason->>'code' as code, count(*) as boundaries, ${msColumn('oldest', 'min(due_at)')}
                from billing_boundary
               where state in ('due', 'parked') and due_at <= to_timestamp($1::double precision / 1000)
+                and ($2::text is null or subscription_id = $2)
               group by state, reason->>'code'`,
-      values: [dueBefore]
+      values: [dueBefore, subscriptionId ?? null]
     })
     const parkedByReason = new Map(
       rows.flatMap(({ code, boundaries }) => (code === null ? [] : [[code, Number(boundaries)] as const]))
@@ -110,7 +108,7 @@ export class PostgresBillingStore implements BillingStore {
     }
   }
 
-  async listParked(limit: number): Promise<readonly ParkedBoundary[]> {
+  async listParked(limit: number, subscriptionId?: string): Promise<readonly ParkedBoundary[]> {
     const rows = await this.#database.query<{
       subscription_id: string
       customer_id: string
@@ -119,9 +117,9 @@ export class PostgresBillingStore implements BillingStore {
       attempted_at: number
     }>('list what is parked', {
       text: `select subscription_id, customer_id, ${msColumn('boundary')}, reason, ${msColumn('attempted_at')}
-               from billing_boundary where state = 'parked'
+               from billing_boundary where state = 'parked' and ($2::text is null or subscription_id = $2)
               order by billing_boundary.boundary, subscription_id limit $1`,
-      values: [limit]
+      values: [limit, subscriptionId ?? null]
     })
     return rows.map((row) => ({
       subscriptionId: row.subscription_id,
@@ -131,6 +129,13 @@ export class PostgresBillingStore implements BillingStore {
       attemptedAt: row.attempted_at
     }))
   }
+}
+
+async function draftAll(run: Run, stories: readonly BoundaryStory[], judging: Judging): Promise<readonly Drafted[]> {
+  const behind = await judging.behind(stories)
+  if (behind !== null) return stories.map(() => ({ parked: behind }))
+  const usage = await loadUsage(run, stories)
+  return judging.judge(stories.map((story, i) => ({ story, usage: usage[i] ?? [] })))
 }
 
 /**

@@ -1,7 +1,7 @@
 // What every change of a stored invoice begins and ends with. Rows are held in one order, by payments and billing alike: the invoice,
 // the trail of its customer, then what is the customer's (grants, credit), then the series of numbers.
 
-import { type DatabaseTransactionConnection, sql } from 'slonik'
+import { type DatabaseTransactionConnection, type FragmentSqlToken, sql } from 'slonik'
 import { Type } from 'typebox'
 import type { InvoiceHead } from '../../domain/billing/invoices/invoice.ts'
 import type { InvoiceStanding, Refused } from '../../domain/billing/invoices/invoice-life-cycle.ts'
@@ -20,6 +20,7 @@ const STANDING = rowParser(
     credited: Type.String(),
     tax: Type.String(),
     refunded: Type.String(),
+    refunding: Type.String(),
     is_payment_pending: Type.Boolean()
   })
 )
@@ -48,23 +49,33 @@ export async function loadStanding(transaction: DatabaseTransactionConnection, i
   const row = await transaction.one(sql.type(STANDING)`
     select coalesce(sum(amount_minor), 0)::text as credited, coalesce(sum(tax_minor), 0)::text as tax,
            coalesce(sum(amount_minor) filter (where settlement = 'refund'), 0)::text as refunded,
+           (select coalesce(sum(refunding_minor - least(refunding_minor, greatest(excess_minor - refunded_minor, 0))), 0)::text
+              from payment where invoice_id = ${id}) as refunding,
            exists (select from payment where invoice_id = ${id} and status = 'pending') as is_payment_pending
       from credit_note where invoice_id = ${id}`)
   return {
     creditNotesMinor: BigInt(row.credited),
     creditNotesTaxMinor: BigInt(row.tax),
     refundsMinor: BigInt(row.refunded),
+    refundingMinor: BigInt(row.refunding),
     isPaymentPending: row.is_payment_pending
   }
 }
 
-/** What becomes of an invoice that is held; what is open is collected as before, what isn't is looked at no more. */
+/** What becomes of an invoice that is held; what is open, or being charged, is collected as before, what isn't is looked at no more. */
 export async function writeStanding(transaction: DatabaseTransactionConnection, next: InvoiceHead): Promise<void> {
   await transaction.one(sql.type(HELD)`
     update invoice
        set status = ${next.status}, credited_minor = ${next.creditedMinor}, closed_at = ${instantOrNull(next.closedAt)},
-           collect_at = case when ${next.status} = 'finalized' then collect_at end,
+           collect_at = ${keptCollectAt(next)},
            version = ${next.version}, updated_at = ${instant(next.updatedAt)}
      where id = ${next.id} and version = ${next.version - 1}
     returning id`)
+}
+
+/** A charge that is under way is asked about until it is known how it ended, whatever its invoice has become. */
+export function keptCollectAt({ id, status }: Pick<InvoiceHead, 'id' | 'status'>): FragmentSqlToken {
+  return sql.fragment`
+    case when ${status} = 'finalized' or exists (select from payment where invoice_id = ${id} and status = 'pending')
+         then collect_at end`
 }

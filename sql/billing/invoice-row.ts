@@ -7,7 +7,8 @@ import {
   type BillTo,
   INVOICE_STATUSES,
   type InvoiceHead,
-  type InvoiceLine
+  type InvoiceLine,
+  type Issuer
 } from '../../domain/billing/invoices/invoice.ts'
 import {
   type LineRow,
@@ -22,7 +23,7 @@ const NullableText = Type.Union([Type.String(), Type.Null()])
 const Digits = Type.String({ pattern: '^-?\\d+$' })
 
 export const INVOICE_COLUMNS = sql.fragment`
-  id, customer_id, subscription_id, boundary, status, number, currency, period_start, period_end, bill_to, payment_terms_days, totals,
+  id, customer_id, subscription_id, boundary, status, number, currency, period_start, period_end, bill_to, issuer, payment_terms_days, totals,
   credit_applied_minor::text as credit_applied_minor, due_minor::text as due_minor, paid_minor::text as paid_minor,
   credited_minor::text as credited_minor, finalized_at, due_at, closed_at, version, created_at, updated_at`
 
@@ -38,6 +39,7 @@ export const INVOICE_FIELDS = {
   period_start: NullableNumber,
   period_end: NullableNumber,
   bill_to: Type.Unsafe<BillTo>({ type: 'object' }),
+  issuer: Type.Unsafe<Issuer | null>({ type: ['object', 'null'] }),
   payment_terms_days: Type.Integer(),
   totals: Type.Unsafe<TotalsJson>({ type: 'object' }),
   credit_applied_minor: Digits,
@@ -67,6 +69,7 @@ export function toInvoiceHead(row: Row<typeof INVOICE_ROW>): InvoiceHead {
     number: row.number,
     currency: row.currency,
     billTo: row.bill_to,
+    issuer: row.issuer,
     paymentTermsDays: row.payment_terms_days,
     creditAppliedMinor: BigInt(row.credit_applied_minor),
     dueMinor: BigInt(row.due_minor),

@@ -87,7 +87,7 @@ async function oneOf(customer: Customer, place = 0): Promise<Invoice> {
 function finalize(draft: Invoice, prefix: string) {
   const taxRates = taxRatesOf(TERMS.taxes, 'FR')
   return store.finalize(draft, prefix, (facts) => ({
-    next: finalizeDraft(draft, { ...facts, taxRates, now: service.now() }),
+    next: finalizeDraft(draft, { ...facts, taxRates, issuer: TERMS.issuer, now: service.now() }),
     change: UNTOLD
   }))
 }

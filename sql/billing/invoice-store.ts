@@ -122,7 +122,8 @@ async function writeFinalized(transaction: DatabaseTransactionConnection, next: 
   const collectAt = next.status === 'finalized' ? next.dueAt : null
   await transaction.one(sql.type(WRITTEN)`
     update invoice
-       set status = ${next.status}, number = ${next.number}, totals = ${JSON.stringify(totalsToJson(next))}::jsonb,
+       set status = ${next.status}, number = ${next.number},
+           issuer = ${JSON.stringify(next.issuer)}::jsonb, totals = ${JSON.stringify(totalsToJson(next))}::jsonb,
            total_minor = ${next.totalMinor}, credit_applied_minor = ${next.creditAppliedMinor}, due_minor = ${next.dueMinor},
            finalized_at = ${instantOrNull(next.finalizedAt)}, due_at = ${instantOrNull(next.dueAt)},
            closed_at = ${instantOrNull(next.closedAt)}, collect_at = ${instantOrNull(collectAt)},

@@ -4,13 +4,10 @@ import type {
   BilledPeriod,
   Boundary,
   BoundaryStory,
-  InvoicedPeriod,
   Stretch,
   StretchUsage
 } from '../../domain/billing/invoices/boundary-story.ts'
 import { planOf, stretchesOf } from '../../domain/billing/invoices/boundary-story.ts'
-import type { InvoiceLine } from '../../domain/billing/invoices/invoice.ts'
-import { type LineRow, lineFromRow } from '../../domain/billing/invoices/invoice-json.ts'
 import type { Customer } from '../../domain/customers/customer.ts'
 import type { PlanVersion } from '../../domain/subscriptions/plan.ts'
 import type { SubscriptionChange } from '../../domain/subscriptions/subscription.ts'
@@ -22,6 +19,14 @@ import { msColumn } from '../encoding/instant.ts'
 import { type LedgerColumns, toLedgerRows } from '../encoding/ledger-rows.ts'
 import { GRANT_ROW, toGrant } from '../subscriptions/grant-row.ts'
 import { PLAN_ROW, toPlan } from '../subscriptions/plan-row.ts'
+import {
+  advanceAt,
+  loadInvoices,
+  loadUsageLines,
+  placeKey,
+  type SubscriptionPeriods,
+  toPlaces
+} from './load-invoiced.ts'
 
 /** A published plan never changes: one that was read once is not read again. */
 export type PlanMemory = Map<string, PlanVersion>
@@ -47,10 +52,14 @@ export async function loadStories(
   )
   const customers = await loadCustomers(run, boundaries)
   const grants = await loadMoneyGrants(run, boundaries)
-  const earlier = await loadInvoiced(
-    run,
-    boundaries.map((boundary) => earlierOf(boundary, periods))
-  )
+  const earlier = boundaries.map((boundary) => earlierOf(boundary, periods))
+  const endedOf = ({ subscriptionId, at }: Boundary) =>
+    periods.get(subscriptionId)?.find(({ end }) => end === at) ?? null
+  const invoiced = await loadInvoices(run, [
+    ...boundaries.flatMap((boundary) => toPlaces(boundary.subscriptionId, endedOf(boundary)?.start)),
+    ...earlier.flatMap(({ subscriptionId, periods }) => periods.flatMap(({ end }) => toPlaces(subscriptionId, end)))
+  ])
+  const lines = await loadUsageLines(run, earlier)
   return boundaries.map((boundary, i) => {
     const { subscriptionId, customerId, at } = boundary
     const customer = customers.get(customerId)
@@ -60,9 +69,14 @@ export async function loadStories(
     return {
       boundary,
       customer,
-      ended: own.find(({ end }) => end === at) ?? null,
+      ended: endedOf(boundary),
       begins: own.find(({ start }) => start === at) ?? null,
-      earlier: earlier[i] ?? [],
+      advance: advanceAt(invoiced, subscriptionId, endedOf(boundary)?.start),
+      earlier: (earlier[i]?.periods ?? []).map((period) => ({
+        period,
+        isVoid: invoiced.get(placeKey(subscriptionId, period.end))?.isVoid ?? false,
+        lines: lines.get(placeKey(subscriptionId, period.start)) ?? []
+      })),
       changes: changes.get(subscriptionId) ?? [],
       plans: plansOf(plans, own, changes.get(subscriptionId) ?? []),
       grants: grants.get(customerId) ?? []
@@ -77,11 +91,6 @@ function plansOf(
 ): ReadonlyMap<string, PlanVersion> {
   const ids = new Set([...periods.map(({ planId }) => planId), ...changes.map(({ toPlanId }) => toPlanId)])
   return new Map([...ids].map((id) => [id, planOf(plans, id)]))
-}
-
-interface SubscriptionPeriods {
-  readonly subscriptionId: string
-  readonly periods: readonly BilledPeriod[]
 }
 
 /** Those that ended before the boundary, in the time for which periods are rated again. */
@@ -109,12 +118,18 @@ async function loadPeriods(
 ): Promise<ReadonlyMap<string, readonly BilledPeriod[]>> {
   const rows = await run<PeriodColumns>({
     name: 'load-billed-periods',
-    text: `select subscription_id, ${msColumn('starts_at')}, ${msColumn('ends_at')}, ${msColumn('full_end')}, plan_id, time_zone, is_trial
-             from unnest($1::text[], $2::bigint[]) as asked (id, at)
-             join subscription_period on subscription_id = asked.id
-              and starts_at <= to_timestamp(asked.at::double precision / 1000)
-              and ends_at >= to_timestamp((asked.at - $3::bigint)::double precision / 1000)
-            order by subscription_id, starts_at`,
+    // Counted from the boundary before: what came late after that run waits for this one. A settlement counts from the last period's end.
+    text: `select period.subscription_id, ${msColumn('starts_at', 'period.starts_at')}, ${msColumn('ends_at', 'period.ends_at')},
+                  ${msColumn('full_end', 'period.full_end')}, period.plan_id, period.time_zone, period.is_trial
+             from unnest($1::text[], $2::bigint[]) as asked (id, ms)
+            cross join lateral (select to_timestamp(asked.ms::double precision / 1000) as at) as boundary
+             left join subscription_period as ended on ended.subscription_id = asked.id and ended.ends_at = boundary.at
+             join subscription_period as period on period.subscription_id = asked.id
+              and period.starts_at <= boundary.at
+              and (period.starts_at = boundary.at
+                   or period.ends_at >= $3::bigint * interval '-1 millisecond' + coalesce(ended.starts_at,
+                        (select max(last.ends_at) from subscription_period as last where last.subscription_id = asked.id)))
+            order by period.subscription_id, period.starts_at`,
     values: [
       textArrayLiteral(boundaries.map(({ subscriptionId }) => subscriptionId)),
       numberArrayLiteral(boundaries.map(({ at }) => at)),
@@ -212,54 +227,6 @@ export async function loadMoneyGrants(
   })
   const grants = rows.map((row) => toGrant(GRANT_ROW.parse(row)))
   return Map.groupBy(grants, ({ customerId }) => customerId)
-}
-
-interface LineColumns {
-  readonly place: number
-  readonly line_class: LineRow['lineClass']
-  readonly kind: LineRow['kind']
-  readonly starts_at: number
-  readonly ends_at: number
-  readonly amount_minor: string
-  readonly detail: never
-}
-
-/** In the order asked, with the lines on usage of each period, whatever invoice they are on. */
-async function loadInvoiced(
-  run: Run,
-  asked: readonly SubscriptionPeriods[]
-): Promise<readonly (readonly InvoicedPeriod[])[]> {
-  const places = asked.flatMap(({ subscriptionId, periods }) => periods.map((period) => ({ subscriptionId, period })))
-  const lines = places.length === 0 ? new Map<number, InvoiceLine[]>() : await loadUsageLines(run, places)
-  let place = 0
-  return asked.map(({ periods }) => periods.map((period) => ({ period, lines: lines.get(place++) ?? [] })))
-}
-
-async function loadUsageLines(
-  run: Run,
-  places: readonly { readonly subscriptionId: string; readonly period: BilledPeriod }[]
-): Promise<ReadonlyMap<number, readonly InvoiceLine[]>> {
-  const rows = await run<LineColumns>({
-    name: 'load-usage-lines',
-    text: `select asked.place, line_class, kind, ${msColumn('starts_at', 'invoice_line.starts_at')},
-                  ${msColumn('ends_at', 'invoice_line.ends_at')}, amount_minor::text as amount_minor, detail
-             from unnest($1::integer[], $2::text[], $3::bigint[], $4::bigint[]) as asked (place, id, start_ms, end_ms)
-             join invoice_line on subscription_id = asked.id and kind <> 'base-fee'
-              and starts_at >= to_timestamp(asked.start_ms::double precision / 1000)
-              and starts_at < to_timestamp(asked.end_ms::double precision / 1000)`,
-    values: [
-      numberArrayLiteral(places.map((_, place) => place)),
-      textArrayLiteral(places.map(({ subscriptionId }) => subscriptionId)),
-      numberArrayLiteral(places.map(({ period }) => period.start)),
-      numberArrayLiteral(places.map(({ period }) => period.end))
-    ]
-  })
-  return groupRows(
-    rows,
-    ({ place }) => place,
-    ({ kind, line_class: lineClass, starts_at, ends_at, amount_minor, detail }) =>
-      lineFromRow({ kind, lineClass, from: starts_at, to: ends_at, amountMinor: BigInt(amount_minor), detail })
-  )
 }
 
 /** Usage of each story's stretches, in the order of the stories. One statement: a stretch is a range of one index. */

@@ -4,6 +4,7 @@
 import { randomUUIDv7 } from 'node:crypto'
 import type { Actor, AuditRecord } from '../../domain/audit/audit-record.ts'
 import type { ChainHead } from '../../domain/audit/chain.ts'
+import type { BillingRound } from '../../domain/billing/invoices/billing-store.ts'
 import type { Invoice } from '../../domain/billing/invoices/invoice.ts'
 import { invoiceToJson, lineToJson, totalsToJson } from '../../domain/billing/invoices/invoice-json.ts'
 import { creditChangeOf, finalizeInvoice, numberOf } from '../../domain/billing/invoices/issue-invoice.ts'
@@ -20,11 +21,12 @@ const ACTOR: Actor = { kind: 'service', id: 'billing', address: null, requestId:
 export async function writeDrafts(run: Run, trails: Trails, drafts: readonly Invoice[]): Promise<void> {
   if (drafts.length === 0) return
   await insertInvoices(run, drafts)
-  await appendToTrails(
-    run,
-    trails,
-    drafts.map((draft) => recordOf(draft, 'invoice.drafted'))
-  )
+  // The trail is the customer's to read, and a draft is not: its figures are on record when it is finalized.
+  const records = drafts.map((draft) => {
+    const { id, subscriptionId, status } = draft
+    return { ...recordOf(draft, 'invoice.drafted'), after: { id, subscriptionId, status } }
+  })
+  await appendToTrails(run, trails, records)
 }
 
 /** Drafts that were never written, as finalized invoices. */
@@ -33,16 +35,16 @@ export async function finalizeInvoices(
   trails: Trails,
   {
     drafts,
-    numberPrefix,
-    now
-  }: { readonly drafts: readonly Invoice[]; readonly numberPrefix: string; readonly now: number }
+    round
+  }: { readonly drafts: readonly Invoice[]; readonly round: Pick<BillingRound, 'numberPrefix' | 'issuer' | 'now'> }
 ): Promise<void> {
   if (drafts.length === 0) return
+  const { numberPrefix, issuer, now } = round
   const credit = await loadCredit(run, drafts)
   const first = (await takeNumbers(run, numberPrefix, drafts.length)) + 1n
   const invoices = drafts.map((draft, i) => {
     const creditMinor = credit.get(creditKey(draft)) ?? 0n
-    return finalizeInvoice(draft, { number: numberOf(numberPrefix, first + BigInt(i)), creditMinor, now })
+    return finalizeInvoice(draft, { number: numberOf(numberPrefix, first + BigInt(i)), issuer, creditMinor, now })
   })
   await insertInvoices(run, invoices)
   await writeUses(run, invoices, now)
@@ -132,6 +134,7 @@ function invoiceRow(invoice: Invoice): object {
   return {
     ...invoiceToJson(invoice),
     billTo: invoice.billTo,
+    issuer: invoice.issuer,
     totals: totalsToJson(invoice),
     // A charge is tried, or a reminder sent, when it is due; nothing is collected of what is paid or a draft.
     collectAt: invoice.status === 'finalized' && invoice.dueAt !== null ? new Date(invoice.dueAt).toISOString() : null
@@ -140,14 +143,14 @@ function invoiceRow(invoice: Invoice): object {
 
 const INSERT_INVOICES = `
   insert into invoice
-    (id, customer_id, subscription_id, boundary, status, number, currency, period_start, period_end, bill_to, payment_terms_days,
+    (id, customer_id, subscription_id, boundary, status, number, currency, period_start, period_end, bill_to, issuer, payment_terms_days,
      totals, total_minor, credit_applied_minor, due_minor, finalized_at, due_at, closed_at, collect_at, version, created_at, updated_at)
-  select id, "customerId", "subscriptionId", boundary, status, number, currency, "periodStart", "periodEnd", "billTo",
+  select id, "customerId", "subscriptionId", boundary, status, number, currency, "periodStart", "periodEnd", "billTo", issuer,
          "paymentTermsDays", totals, "totalMinor", "creditAppliedMinor", "dueMinor", "finalizedAt", "dueAt", "closedAt",
          "collectAt", version, "createdAt", "updatedAt"
     from json_to_recordset($1::json)
       as row (id text, "customerId" text, "subscriptionId" text, boundary timestamptz, status text, number text, currency text,
-              "periodStart" timestamptz, "periodEnd" timestamptz, "billTo" jsonb, "paymentTermsDays" integer, totals jsonb,
+              "periodStart" timestamptz, "periodEnd" timestamptz, "billTo" jsonb, issuer jsonb, "paymentTermsDays" integer, totals jsonb,
               "totalMinor" bigint, "creditAppliedMinor" bigint, "dueMinor" bigint, "finalizedAt" timestamptz,
               "dueAt" timestamptz, "closedAt" timestamptz, "collectAt" timestamptz, version integer, "createdAt" timestamptz,
               "updatedAt" timestamptz)`

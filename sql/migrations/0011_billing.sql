@@ -59,6 +59,7 @@ create table invoice (
   period_start timestamptz,
   period_end timestamptz,
   bill_to jsonb not null check (jsonb_typeof(bill_to) = 'object'),
+  issuer jsonb check (jsonb_typeof(issuer) = 'object'),
   payment_terms_days integer not null check (payment_terms_days >= 0),
   totals jsonb not null check (jsonb_typeof(totals) = 'object'),
   total_minor bigint not null,
@@ -78,6 +79,7 @@ create table invoice (
   unique (subscription_id, boundary),
   foreign key (subscription_id, customer_id) references subscription (id, customer_id),
   check ((finalized_at is null) = (due_at is null)),
+  check ((number is null) = (issuer is null)),
   check (status = 'void' or (status = 'draft') = (number is null)),
   check (paid_minor + credited_minor <= due_minor)
 );
@@ -172,7 +174,7 @@ create table customer_credit (
 create index customer_credit_of_customer on customer_credit (customer_id, currency);
 
 comment on table customer_credit is
-  'The truth about what is owed to customers: above zero what came of an invoice below zero or of a credit note, below zero what an invoice used of it. Append-only; the sum is what is left.';
+  'The truth about what is owed to customers: above zero what came of an invoice below zero or of a credit note, below zero what an invoice used of it, or a refund took back. Append-only; the sum is what is left.';
 
 create table payment_account (
   customer_id text collate "C" not null references customer (id),
@@ -200,6 +202,9 @@ create table payment (
   refunded_minor bigint not null default 0,
   refunding_minor bigint not null default 0 check (refunding_minor >= 0),
   refunds integer not null default 0 check (refunds >= 0),
+  refund_request jsonb check (jsonb_typeof(refund_request) = 'object'),
+  refund_asked_at timestamptz,
+  excess_minor bigint not null default 0,
   provider_customer text,
   provider_method text,
   received_at timestamptz,
@@ -207,6 +212,7 @@ create table payment (
   updated_at timestamptz not null,
   check ((status in ('succeeded', 'refunded')) = (received_at is not null)),
   check (refunded_minor >= 0 and refunded_minor + refunding_minor <= amount_minor),
+  check (excess_minor between 0 and amount_minor),
   check ((provider = 'manual') = (provider_customer is null) and (provider_customer is null) = (provider_method is null))
 );
 
@@ -214,6 +220,7 @@ create unique index payment_one_pending on payment (invoice_id) where status = '
 create index payment_of_customer on payment (customer_id, id);
 create index payment_of_invoice on payment (invoice_id, id);
 create index payment_refunding on payment (updated_at) where refunding_minor > 0;
+create unique index payment_manual_reference on payment (invoice_id, reference) where reference is not null and provider = 'manual';
 create unique index payment_reference on payment (provider, reference) where reference is not null and provider <> 'manual';
 
 comment on table payment is
@@ -222,6 +229,12 @@ comment on column payment.provider_method is
   'What the provider was asked to charge, of the customer that `provider_customer` is there: it is asked again for the same, whatever account the customer has by now.';
 comment on column payment.refunding_minor is
   'What the provider is being asked to give back, written before it is; 0 once it is known what became of it.';
+comment on column payment.refund_request is
+  'Caller, key and fingerprint of the request that asked for the refund under way, so that whoever settles it keeps the answer under that key.';
+comment on column payment.refund_asked_at is
+  'When a collect run last took up the refund that nobody settled: the longest ago comes first, so that one that fails each time keeps no other waiting.';
+comment on column payment.excess_minor is
+  'What was more than was open when it came, and became the customer''s credit. A refund takes that back first.';
 
 grant select, insert, update on billing_boundary to tokenmeter_app, tokenmeter_platform;
 grant select, insert, update on invoice_series to tokenmeter_platform;

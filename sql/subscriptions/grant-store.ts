@@ -8,6 +8,7 @@ import type { Page } from '../../domain/page.ts'
 import type { Grant } from '../../domain/tokens/grants/grant.ts'
 import type { GrantFilter, GrantStore } from '../../domain/tokens/grants/grant-store.ts'
 import { refusable } from '../change/refusable.ts'
+import { holdHead } from '../change/write-change.ts'
 import type { EntityDatabase } from '../connect-slonik.ts'
 import { instant, instantOrNull } from '../encoding/instant.ts'
 import { decodePageKey, encodePageKey } from '../encoding/page-key.ts'
@@ -67,6 +68,8 @@ export class PostgresGrantStore implements GrantStore {
     return refusable((refuse) =>
       this.#database.change(change, `take the grant ${next.id} back`, async (transaction) => {
         await markLimitsDue(transaction, next.customerId)
+        // As billing does, which holds the trail when it burns grants: in another order they would wait for each other for ever.
+        await holdHead(transaction, next.customerId)
         const updated = await transaction.maybeOne(sql.type(WRITTEN)`
           update customer_grant
              set revoked_at = ${instantOrNull(next.revokedAt)}, version = ${next.version}, updated_at = ${instant(next.updatedAt)}

@@ -227,8 +227,9 @@ async function markBillingDue(
   await transaction.query(sql.type(NO_ROWS)`
     insert into billing_boundary (subscription_id, boundary, customer_id, kind, state, due_at)
     values (${id}, ${instant(boundary)}, ${customerId}, 'period', 'due', ${instant(Math.max(boundary, changedAt))})
-    on conflict (subscription_id, boundary) do update set state = 'due', due_at = excluded.due_at
-     where billing_boundary.state = 'empty'`)
+    on conflict (subscription_id, boundary) do update
+       set state = 'due', due_at = greatest(billing_boundary.due_at, excluded.due_at), reason = null
+     where billing_boundary.state in ('due', 'parked', 'empty')`)
 }
 
 async function appendChange(

@@ -115,9 +115,19 @@ async function runBilling(
   at: number
 ): Promise<{ readonly parked: number; readonly seconds: number }> {
   const command = join(projectFolder(), 'stack', 'commands', 'operations', 'billing.ts')
-  const args = [command, 'run', '--as-of', new Date(at).toISOString(), '--json']
-  const { stdout } = await promisify(execFile)(process.execPath, args, { env: { ...process.env, ...environment } })
-  return JSON.parse(stdout.trim().split('\n').at(-1) ?? '')
+  const args = [command, 'run', '--as-of', new Date(at).toISOString(), '--even-in-the-future', '--json']
+  const stdout = await promisify(execFile)(process.execPath, args, { env: { ...process.env, ...environment } }).then(
+    (ended) => ended.stdout,
+    stdoutDespiteParked
+  )
+  const { parkedInAll, seconds } = JSON.parse(stdout.trim().split('\n').at(-1) ?? '')
+  return { parked: parkedInAll, seconds }
+}
+
+/** Exit code 2 is no failure of the command: something is parked, and the page says so. */
+function stdoutDespiteParked(error: unknown): string {
+  if (error instanceof Error && 'code' in error && error.code === 2 && 'stdout' in error) return String(error.stdout)
+  throw error
 }
 
 async function listInvoices(api: DemoApi): Promise<readonly InvoiceTold[]> {

@@ -1,4 +1,4 @@
-// A worker of the billing queue as a process of its own, to be killed: `node test/billing/billing-member.ts DATABASE REDIS PREFIX NOW [CRASH_AT]`.
+// A worker of the billing queue as a process of its own, to be killed: `node test/billing/billing-member.ts DATABASE REDIS PREFIX NOW LOCK_MS [CRASH_AT]`.
 // Its gate finds that all stores agree; the clock stands still. It prints `job OUTCOME` when one has ended.
 
 import { startBillingWorker } from '../../billing-job/billing-worker.ts'
@@ -10,7 +10,7 @@ import { PostgresBillingStore } from '../../sql/billing/billing-store.ts'
 import { Database } from '../../sql/connect.ts'
 import { ALL_AGREE, TERMS } from './billing-service.ts'
 
-const [databaseUrl = '', redisUrl = '', prefix = '', now = '', crashAt] = process.argv.slice(2)
+const [databaseUrl = '', redisUrl = '', prefix = '', now = '', lockMs = '', crashAt] = process.argv.slice(2)
 
 const database = new Database({ databaseUrl, applicationName: 'billing-member', role: 'tokenmeter_platform' })
 const dependencies = {
@@ -22,7 +22,7 @@ const dependencies = {
 startBillingWorker({
   redisUrl,
   prefix,
-  lockMs: 1_000,
+  lockMs: Number(lockMs),
   work: {
     run: runWork(dependencies, { batchSize: 2, concurrency: 1 }, createBillingMetrics(createRegistry('member'))),
     collect: async () => ({})

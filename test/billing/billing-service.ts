@@ -27,6 +27,7 @@ export const TERMS = {
   graceMs: 2 * HOUR_MS,
   adjustmentWindowMs: 35 * DAY_MS,
   numberPrefix: 'INV-',
+  issuer: { name: 'Tokenmeter', address: [], taxId: null, paymentInstructions: null },
   asDrafts: false,
   taxes: parseTaxTable([])
 }

@@ -432,7 +432,7 @@ export interface paths {
         put?: never;
         /**
          * Change to another plan version
-         * @description At once, from the current quarter-hour on, or from the next period on; `preview` tells which, and what it costs. Takes the place of a change that was scheduled before.
+         * @description At once, from the current quarter-hour on, or from the next period on; `preview` tells which, and what it costs: a line of the invoice that follows the period. Takes the place of a change that was scheduled before.
          */
         post: operations["changePlan"];
         delete?: never;
@@ -843,7 +843,7 @@ export interface paths {
         put?: never;
         /**
          * Give a payment back
-         * @description All of it or a part, the way it came, with a credit note of the invoice. Of what was recorded by hand it says that the money was given back.
+         * @description All of it or a part, the way it came, with a credit note of the invoice. What was more than was open, and became credit of the customer, is the first that is given back: the credit is taken instead. Of what was recorded by hand it says that the money was given back.
          */
         post: operations["refundPayment"];
         delete?: never;
@@ -866,13 +866,13 @@ export interface paths {
         get: operations["getPaymentAccount"];
         /**
          * Say how a customer pays through a provider
-         * @description In the place of the account before. What is due is charged to it within a minute, as if nothing had been tried before.
+         * @description In the place of the account before. What is due is charged to it within a minute, as if nothing had been tried before. The same account again changes nothing.
          */
         put: operations["putPaymentAccount"];
         post?: never;
         /**
          * Let a customer pay by hand
-         * @description What is due is asked for by reminders from now on. A charge that is under way goes on.
+         * @description What is due is asked for by reminders from now on, as if nobody had been reminded before. A charge that is under way goes on.
          */
         delete: operations["removePaymentAccount"];
         options?: never;
@@ -2490,11 +2490,11 @@ export interface components {
              * @enum {string}
              */
             method: "bank_transfer" | "mobile_money" | "cash" | "other";
-            /** @description What the bank or the operator calls it. */
+            /** @description What the bank or the operator calls it: once for each invoice. */
             reference?: string;
             /**
              * Format: date-time
-             * @description When it came; by default now, never later.
+             * @description When it came; by default now, never later than a minute from now.
              * @example 2026-03-01T00:00:00.000Z
              */
             receivedAt?: string;
@@ -3707,8 +3707,8 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `illegal-transition`: The state does not allow this. `more-than-open`: Less than this is open. `idempotency-in-flight`: The first request with this Idempotency-Key has not ended. */
-        "409-illegal-transition-more-than-open-idempotency-in-flight": {
+        /** @description `illegal-transition`: The state does not allow this. `more-than-open`: Less than this is open. `reference-taken`: A payment of the invoice has this reference. `idempotency-in-flight`: The first request with this Idempotency-Key has not ended. */
+        "409-illegal-transition-more-than-open-reference-taken-idempotency-in-flight": {
             headers: {
                 [name: string]: unknown;
             };
@@ -7516,7 +7516,7 @@ export interface operations {
             401: components["responses"]["401-authentication-required-unknown-api-key-invalid-token-expired-token"];
             403: components["responses"]["403-access-denied"];
             404: components["responses"]["404-unknown-invoice"];
-            409: components["responses"]["409-illegal-transition-more-than-open-idempotency-in-flight"];
+            409: components["responses"]["409-illegal-transition-more-than-open-reference-taken-idempotency-in-flight"];
             415: components["responses"]["415-unsupported-media-type"];
             422: components["responses"]["422-idempotency-key-reused"];
             429: components["responses"]["429-rate-limited"];

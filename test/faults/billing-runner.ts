@@ -15,7 +15,7 @@ const gate = withCrashPoints('gate', ALL_AGREE, crashAt)
 await billDue(
   { store, gate, terms: TERMS, now: () => Number(asOf) },
   {
-    batchSize: 3,
+    batchSize: 2,
     concurrency: 2,
     subscriptionId: null,
     onProgress: ({ invoiced }) => process.stdout.write(`invoiced ${invoiced}\n`),

@@ -14,7 +14,7 @@ import { addCustomer, addPlan } from '../plans-and-customers.ts'
 /** One round is CI's size; FAULT_ROUNDS=10 kills 100 times. */
 const ROUNDS = Number(process.env.FAULT_ROUNDS ?? 1)
 const RANDOM_KILLS = 5
-const SUBSCRIPTIONS = 60
+const SUBSCRIPTIONS = 100
 const POINTS = [
   'before:gate.ledgerBehind:1',
   'after:gate.differences:1',
@@ -24,7 +24,7 @@ const POINTS = [
 ]
 const COMPILE_CACHE = join(projectFolder(), '.stack', 'compile-cache')
 const MARCH_10 = Date.parse('2026-03-10T10:00:00Z')
-const APRIL_11 = Date.parse('2026-04-10T12:00:00Z')
+const APRIL_10 = Date.parse('2026-04-10T12:00:00Z')
 const FEE_MINOR = 3_000
 const PRICE: Price = {
   pool: 'input',
@@ -42,7 +42,7 @@ for (let round = 1; round <= ROUNDS; round++) {
     const service = await startBillingService(t)
     const random = new Random(round)
     await subscribeAll(service)
-    service.setNow(APRIL_11)
+    service.setNow(APRIL_10)
     await service.renewAll()
     let kills = 0
     for (const crashAt of POINTS) {
@@ -85,7 +85,7 @@ function startRun(service: BillingService, environment: Readonly<Record<string, 
       ...process.env,
       NODE_COMPILE_CACHE: COMPILE_CACHE,
       DATABASE_URL: databaseUrl,
-      AS_OF: String(APRIL_11),
+      AS_OF: String(APRIL_10),
       ...environment
     },
     stdio: ['ignore', 'pipe', 'inherit']

@@ -37,6 +37,6 @@ const dependencies = {
 const forever = () => false
 
 for (;;) {
-  await collectDue(dependencies, { batchSize: 5, concurrency: 2, isStopped: forever })
+  await collectDue(dependencies, { batchSize: 5, concurrency: 2, isStopped: forever, onBatch: () => undefined })
   await markPastDue(dependencies, forever)
 }

@@ -51,7 +51,7 @@ export interface Collecting {
   readonly faults: unknown[]
   now(): number
   setNow(ms: number): void
-  collect(others?: Partial<CollectDependencies>): Promise<CollectCounts>
+  collect(others?: Partial<CollectDependencies>, onBatch?: (counts: CollectCounts) => void): Promise<CollectCounts>
   markPastDue(): Promise<PastDueCounts>
   /** In the order of ids. */
   invoices(): Promise<readonly InvoiceStanding[]>
@@ -103,10 +103,10 @@ export async function startCollecting(
     setNow(ms) {
       at = ms
     },
-    collect: (others = {}) =>
+    collect: (others = {}, onBatch = () => undefined) =>
       collectDue(
         { collectStore, provider, now, onFault, ...others },
-        { batchSize: 25, concurrency: 4, isStopped: () => false }
+        { batchSize: 25, concurrency: 4, isStopped: () => false, onBatch }
       ),
     markPastDue: () => markPastDue({ overdueSubscriptions, subscriptionStore, now }, () => false),
     invoices: () => database.query('read invoices', { text: READ_INVOICES }),
@@ -155,11 +155,12 @@ function paymentOf({
     method: 'bank_transfer',
     status: 'succeeded',
     currency: 'EUR',
-    reference: 'transfer',
+    reference: null,
     failureCode: null,
     refundedMinor: 0n,
     refundingMinor: 0n,
     refunds: 0,
+    excessMinor: 0n,
     charged: null,
     receivedAt: at,
     createdAt: at,
@@ -204,10 +205,11 @@ const TOTALS = {
   includedTaxMinor: '0',
   totalMinor: '1000'
 }
+const ISSUER = { name: 'Tokenmeter', address: [], taxId: null, paymentInstructions: null }
 const SEED_INVOICES = `
-  insert into invoice (id, customer_id, subscription_id, boundary, status, number, currency, bill_to, payment_terms_days, totals,
+  insert into invoice (id, customer_id, subscription_id, boundary, status, number, currency, bill_to, issuer, payment_terms_days, totals,
                        total_minor, due_minor, finalized_at, due_at, collect_at, version, created_at, updated_at)
-  select replace(customer_id, 'customer', 'invoice'), customer_id, id, ${AT}, 'finalized', 'INV-' || n, 'EUR', '{}', 0,
+  select replace(customer_id, 'customer', 'invoice'), customer_id, id, ${AT}, 'finalized', 'INV-' || n, 'EUR', '{}', '${JSON.stringify(ISSUER)}', 0,
          '${JSON.stringify(TOTALS)}', 999 + n, 999 + n, ${AT}, ${AT}, ${AT}, 1, ${AT}, ${AT}
     from (select *, row_number() over (order by id) as n from subscription) as numbered`
 const SEED_ACCOUNTS = `

@@ -77,6 +77,7 @@ function invoiceOf(stated: Stated, change: Partial<Invoice>): Invoice {
     billTo: SME,
     paymentTermsDays: 30,
     lines,
+    issuer: null,
     status: 'finalized',
     number: 'INV-2026-000042',
     creditAppliedMinor,

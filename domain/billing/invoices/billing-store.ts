@@ -1,5 +1,6 @@
 import type { Boundary, BoundaryStory, StretchUsage } from './boundary-story.ts'
 import type { Drafted } from './draft-invoice.ts'
+import type { Issuer } from './invoice.ts'
 import type { ParkReason, ToldParkReason } from './park-reason.ts'
 
 export interface BillingRound {
@@ -14,6 +15,7 @@ export interface BillingRound {
   readonly adjustmentWindowMs: number
   /** Begins the numbers of invoices, and names their series. */
   readonly numberPrefix: string
+  readonly issuer: Issuer
   /** Somebody looks at them before they are finalized. */
   readonly asDrafts: boolean
   /** One subscription alone; null: all. */
@@ -52,6 +54,14 @@ export interface ParkedBoundary {
   readonly attemptedAt: number
 }
 
+/** What billing says of the boundaries of a round. */
+export interface Judging {
+  /** Asked before usage is read, so that what is read is complete. Null: it is. */
+  behind(stories: readonly BoundaryStory[]): Promise<ParkReason | null>
+  /** In the order told. */
+  judge(told: readonly ToldStory[]): Promise<readonly Drafted[]>
+}
+
 /** Where due work, its facts and invoices are kept. */
 export interface BillingStore {
   /**
@@ -59,15 +69,13 @@ export interface BillingStore {
    * lines, burnt grants, used credit, audit records and events: all of it, or nothing when `judge` throws. Nobody else bills what is
    * in hand, and nothing else is given to its customers meanwhile. Null: nothing was due.
    */
-  billDue(
-    round: BillingRound,
-    judge: (told: readonly ToldStory[]) => Promise<readonly Drafted[]>
-  ): Promise<RoundOutcome | null>
+  billDue(round: BillingRound, judging: Judging): Promise<RoundOutcome | null>
   /** What an invoice of the running period would say: the same story as if the period ended at `at`. Null: no such subscription, or none that lives. */
   storyNow(subscriptionId: string, at: number, adjustmentWindowMs: number): Promise<ToldStory | null>
   /** What an invoice of the boundary was made from, as it stands now; without periods before. */
   storyAt(boundary: Boundary): Promise<BoundaryStory>
-  status(dueBefore: number): Promise<BillingStatus>
-  /** Oldest first, at most `limit`. */
-  listParked(limit: number): Promise<readonly ParkedBoundary[]>
+  /** Of one subscription alone when it is named. */
+  status(dueBefore: number, subscriptionId?: string): Promise<BillingStatus>
+  /** Oldest first, at most `limit`; of one subscription alone when it is named. */
+  listParked(limit: number, subscriptionId?: string): Promise<readonly ParkedBoundary[]>
 }

@@ -29,6 +29,8 @@ export interface BoundaryStory {
   readonly customer: Customer
   readonly ended: BilledPeriod | null
   readonly begins: BilledPeriod | null
+  /** The base fee of the ended period as it was invoiced when it began. Null: by nobody here, as of an import; the plan's fee was paid. */
+  readonly advance: Advance | null
   /** Periods before, that ended lately enough for usage of them to have come since. */
   readonly earlier: readonly InvoicedPeriod[]
   /** Of the subscription, ascending; of several in one quarter-hour the last one holds. */
@@ -39,8 +41,17 @@ export interface BoundaryStory {
   readonly grants: readonly Grant[]
 }
 
+export interface Advance {
+  /** 0 where nothing was invoiced. */
+  readonly amountMinor: bigint
+  /** Nobody owed it: there is nothing of it to give back, and it isn't asked for again. */
+  readonly isVoid: boolean
+}
+
 export interface InvoicedPeriod {
   readonly period: BilledPeriod
+  /** Whether the invoice of its usage was voided: nothing of it is given back. */
+  readonly isVoid: boolean
   /** For usage of the period, on whatever invoice. One that was voided counts: what it asked for is not asked for again. */
   readonly lines: readonly InvoiceLine[]
 }

@@ -12,6 +12,7 @@ const UNTOUCHED: InvoiceStanding = {
   creditNotesMinor: 0n,
   creditNotesTaxMinor: 0n,
   refundsMinor: 0n,
+  refundingMinor: 0n,
   isPaymentPending: false
 }
 
@@ -38,7 +39,12 @@ function invoiceOf(amountMinor: bigint, percent = '18', isInclusive = false): In
     paymentTermsDays: 30
   }
   const draft = draftOf({ id: 'i', content, now: NOW })
-  return finalizeInvoice(draft, { number: 'INV-000001', creditMinor: 0n, now: NOW })
+  return finalizeInvoice(draft, {
+    number: 'INV-000001',
+    issuer: { name: 'A', address: [], taxId: null, paymentInstructions: null },
+    creditMinor: 0n,
+    now: NOW
+  })
 }
 
 function askOf(ask: Partial<CreditNoteAsk>): CreditNoteAsk {
@@ -106,6 +112,8 @@ t.test('nobody is credited more than is left, nor paid back more than was paid',
   t.equal(refusedOf(invoice, {}, { amountMinor: 401n, settlement: 'refund' }), 'more-than-paid')
   t.equal(refusedOf(invoice, { refundsMinor: 300n }, { amountMinor: 101n, settlement: 'refund' }), 'more-than-paid')
   t.equal(refusedOf(invoice, { refundsMinor: 300n }, { amountMinor: 100n, settlement: 'refund' }), null)
+  t.equal(refusedOf(invoice, { refundingMinor: 300n }, { amountMinor: 701n }), 'more-than-left')
+  t.equal(refusedOf(invoice, { refundingMinor: 300n }, { amountMinor: 101n, settlement: 'refund' }), 'more-than-paid')
   for (const status of ['draft', 'void'] as const) t.equal(refusedOf({ ...invoice, status }, {}, {}), 'not-creditable')
   t.equal(refusedOf(invoiceOf(-10n), {}, {}), 'not-creditable')
 })

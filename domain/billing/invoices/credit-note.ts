@@ -53,7 +53,8 @@ export interface Credited {
 }
 
 /**
- * Up to the total less what was credited before; of a refund also up to what was paid less what was paid back. A refund is written
+ * Up to the total less what was credited before; of a refund also up to what was paid less what was paid back. What is being paid back
+ * counts as credited. A refund is written
  * when the money is back: whoever moves it asks this rule in the same transaction.
  */
 export function creditInvoice(
@@ -62,11 +63,12 @@ export function creditInvoice(
   { amountMinor: asked, settlement, now, ...stated }: CreditNoteAsk
 ): Credited | Refused {
   const { id: invoiceId, customerId, currency, status, totalMinor, paidMinor } = invoice
-  const leftMinor = totalMinor - standing.creditNotesMinor
+  const leftMinor = totalMinor - standing.creditNotesMinor - standing.refundingMinor
   if (status === 'draft' || status === 'void' || totalMinor <= 0n) return { refused: 'not-creditable' }
   const amountMinor = asked ?? leftMinor
   if (amountMinor <= 0n || amountMinor > leftMinor) return { refused: 'more-than-left' }
-  if (settlement === 'refund' && amountMinor > paidMinor - standing.refundsMinor) return { refused: 'more-than-paid' }
+  if (settlement === 'refund' && amountMinor > paidMinor - standing.refundsMinor - standing.refundingMinor)
+    return { refused: 'more-than-paid' }
   const open = takesMoney(invoice) ? openMinor(invoice) : 0n
   const appliedMinor = settlement === 'invoice' ? smallerOf(amountMinor, open) : 0n
   const taxMinor = taxWithin(invoice, standing.creditNotesMinor + amountMinor) - standing.creditNotesTaxMinor

@@ -1,22 +1,12 @@
 /** Invoices of subscriptions that change as customers do; the tables are those of docs/billing.md. */
 import t from 'tap'
 import { count, money, tableOf } from '../../../test/billing/billing-page.ts'
-import { customerOf, planOf } from '../../../test/plans-and-customers.ts'
-import type { Customer } from '../../customers/customer.ts'
-import type { PlanVersion, Price } from '../../subscriptions/plan.ts'
-import { changePlan } from '../../subscriptions/plan-change.ts'
-import type { Subscription, SubscriptionChange } from '../../subscriptions/subscription.ts'
-import { createSubscription, type Outcome, pause, resume } from '../../subscriptions/subscription-life-cycle.ts'
-import { activate, renew } from '../../subscriptions/subscription-renewal.ts'
+import { Book } from '../../../test/billing/book.ts'
+import { planOf } from '../../../test/plans-and-customers.ts'
+import type { Price } from '../../subscriptions/plan.ts'
+import { pause, resume } from '../../subscriptions/subscription-life-cycle.ts'
 import type { Grant } from '../../tokens/grants/grant.ts'
-import { quarterOf } from '../../tokens/quarter-hour.ts'
-import { NO_TOKENS } from '../../tokens/token-pools.ts'
-import { type BilledPeriod, type InvoicedPeriod, stretchesOf } from './boundary-story.ts'
-import { draftInvoice } from './draft-invoice.ts'
 import type { InvoiceContent } from './invoice.ts'
-
-const UNTAXED = { 'base-fee': null, usage: null, minimum: null }
-const UTC = { country: 'SN', timeZone: 'Africa/Dakar' }
 
 function perMillion(amount: string): Price {
   return {
@@ -31,105 +21,21 @@ function perMillion(amount: string): Price {
   }
 }
 
-/** What the stores keep of one subscription: its periods and changes, the ledger, and what was invoiced. */
-class Book {
-  customer: Customer
-  grants: Grant[] = []
-  readonly invoices: InvoiceContent[] = []
-  readonly #plans = new Map<string, PlanVersion>()
-  readonly #periods: BilledPeriod[] = []
-  readonly #changes: SubscriptionChange[] = []
-  readonly #usage: { readonly at: number; readonly tokens: number }[] = []
-  #subscription: Subscription
-
-  constructor(plan: PlanVersion, { at, ...customer }: Partial<Customer> & { readonly at: string }) {
-    this.customer = customerOf({ ...UTC, ...customer })
-    this.#plans.set(plan.id, plan)
-    const id = 'subscription-1'
-    this.#subscription = this.#write(createSubscription({ id, customer: this.customer, plan, now: Date.parse(at) }))
-  }
-
-  use(at: string, tokens: number): void {
-    this.#usage.push({ at: Date.parse(at), tokens })
-  }
-
-  turn(rule: (subscription: Subscription, now: number) => Outcome, at: string): void {
-    this.#write(rule(this.#subscription, Date.parse(at)))
-  }
-
-  change(wanted: PlanVersion, at: string): void {
-    const current = this.#plans.get(this.#subscription.planId) ?? wanted
-    this.#plans.set(wanted.id, wanted)
-    this.turn(
-      (subscription, now) => changePlan(subscription, { current, wanted, customer: this.customer, when: 'now', now }),
-      at
-    )
-  }
-
-  renew(): void {
-    const now = this.#subscription.currentPeriod.end
-    this.#write(renew(this.#subscription, { now, timeZone: this.customer.timeZone, scheduledPlan: null }))
-  }
-
-  activate(at: string): void {
-    const { timeZone } = this.customer
-    this.turn((subscription, now) => activate(subscription, { now, timeZone, scheduledPlan: null }), at)
-  }
-
-  /** The invoice of the start of the running period. */
-  bill(): InvoiceContent | null {
-    const { start } = this.#subscription.currentPeriod
-    const story = {
-      boundary: { subscriptionId: this.#subscription.id, customerId: this.customer.id, at: start },
-      customer: this.customer,
-      ended: this.#periods.find(({ end }) => end === start) ?? null,
-      begins: this.#periods.find((period) => period.start === start) ?? null,
-      earlier: this.#periods
-        .filter(({ end, isTrial }) => end < start && !isTrial)
-        .map((period) => this.#invoiced(period)),
-      changes: this.#changes.toSorted((a, b) => a.at - b.at),
-      plans: this.#plans,
-      grants: this.grants
-    }
-    const usage = stretchesOf(story).map(({ from, to }) => {
-      const within = this.#usage.filter(({ at }) => quarterOf(at) >= from && quarterOf(at) < to)
-      return {
-        from,
-        to,
-        rows: within.map(({ tokens }) => ({ model: 'sonnet', quarter: from, tokens: { ...NO_TOKENS, input: tokens } }))
-      }
-    })
-    const drafted = draftInvoice({ story, usage, taxRates: UNTAXED })
-    if ('parked' in drafted) throw new Error(`parked: ${drafted.parked.code}`)
-    if (drafted.content !== null) this.invoices.push(drafted.content)
-    for (const { grantId, amountMinor } of drafted.content?.burns ?? []) {
-      this.grants = this.grants.map((grant) =>
-        grant.id === grantId ? { ...grant, burnt: grant.burnt + amountMinor } : grant
-      )
-    }
-    return drafted.content
-  }
-
-  #invoiced(period: BilledPeriod): InvoicedPeriod {
-    const lines = this.invoices.flatMap(({ lines }) => lines)
-    const within = ({ from }: { readonly from: number }) => from >= period.start && from < period.end
-    return { period, lines: lines.filter((line) => line.kind !== 'base-fee' && within(line)) }
-  }
-
-  #write(outcome: Outcome): Subscription {
-    if ('refused' in outcome) throw new Error(`refused: ${outcome.refused}`)
-    const { next, closed, opened, change } = outcome
-    const at = this.#periods.findIndex(({ start }) => start === closed?.start)
-    const open = this.#periods[at]
-    if (closed !== null && open !== undefined) this.#periods[at] = { ...open, end: closed.end }
-    if (opened !== null) {
-      if (closed === null) this.#periods.pop()
-      this.#periods.push({ ...opened, fullEnd: opened.end })
-    }
-    if (change !== null) this.#changes.push(change)
-    this.#subscription = next
-    return next
-  }
+const GRANT: Grant = {
+  id: 'grant-1',
+  customerId: 'c',
+  amount: { kind: 'money', amountMinor: 7_000n, currency: 'EUR' },
+  priority: 1,
+  source: 'promotion',
+  effectiveAt: Date.parse('2026-05-01T00:00Z'),
+  expiresAt: Date.parse('2026-06-20T00:00Z'),
+  limitId: null,
+  revokedAt: null,
+  burnt: 0n,
+  settledUntil: null,
+  version: 1,
+  createdAt: 0,
+  updatedAt: 0
 }
 
 function amounts(content: InvoiceContent | null, kind: string): string {
@@ -223,25 +129,7 @@ t.test('a customer that moves to another zone pays what the page says', async (t
 t.test('a grant that expires in mid-period pays what the page says', async (t) => {
   const book = new Book(planOf({ baseFeeMinor: 2_000n, prices: [perMillion('2')] }), { at: '2026-05-01T00:00Z' })
   const { id: customerId } = book.customer
-  const start = Date.parse('2026-05-01T00:00Z')
-  book.grants = [
-    {
-      id: 'grant-1',
-      customerId,
-      amount: { kind: 'money', amountMinor: 7_000n, currency: 'EUR' },
-      priority: 1,
-      source: 'promotion',
-      effectiveAt: start,
-      expiresAt: Date.parse('2026-06-20T00:00Z'),
-      limitId: null,
-      revokedAt: null,
-      burnt: 0n,
-      settledUntil: null,
-      version: 1,
-      createdAt: start,
-      updatedAt: start
-    }
-  ]
+  book.grants = [{ ...GRANT, customerId }]
   for (const at of ['2026-05-12T12:00Z', '2026-06-12T12:00Z']) book.use(at, 5_000_000)
   const rows: string[][] = []
   for (const at of ['1 May', '1 June', '1 July']) {
@@ -281,4 +169,59 @@ t.test('no fee is due for the days of a pause, nor for a period that begins in o
       { reason: 'advance', amountMinor: 3_000n }
     ]
   })
+})
+
+t.test('a fee that was voided is neither given back nor asked for again', async (t) => {
+  const book = new Book(planOf({ baseFeeMinor: 3_000n, prices: [perMillion('2')] }), { at: '2026-06-01T00:00Z' })
+  const first = book.bill()
+  book.voided.add(first?.boundary ?? 0)
+  book.change(planOf({ baseFeeMinor: 9_000n, prices: [perMillion('2')] }), '2026-06-16T08:15Z')
+  book.renew()
+  t.match(book.bill(), {
+    lines: [
+      { reason: 'charge', amountMinor: 4_500n },
+      { reason: 'advance', amountMinor: 9_000n }
+    ]
+  })
+})
+
+t.test('usage that was invoiced and voided is not given back when it is taken back as well', async (t) => {
+  const book = new Book(planOf({ baseFeeMinor: 0n, prices: [perMillion('2')] }), { at: '2026-06-01T00:00Z' })
+  book.use('2026-06-05T00:00Z', 5_000_000)
+  book.bill()
+  book.renew()
+  book.voided.add(book.bill()?.boundary ?? 0)
+  book.use('2026-06-05T00:00Z', -4_000_000)
+  book.renew()
+  t.equal(book.bill(), null)
+  book.use('2026-06-05T00:00Z', 6_000_000)
+  book.renew()
+  t.match(book.bill(), { totalMinor: 400n }, 'what comes beyond it is asked for')
+})
+
+t.test('a change in the quarter-hour that was billed already changes the fee where the period begins', async (t) => {
+  const book = new Book(planOf({ baseFeeMinor: 1_000n }), { at: '2026-06-01T00:02Z' })
+  book.bill()
+  book.change(planOf({ baseFeeMinor: 3_000n }), '2026-06-01T00:10Z')
+  book.renew()
+  t.match(book.bill(), {
+    lines: [
+      { reason: 'credit', amountMinor: -1_000n },
+      { reason: 'charge', amountMinor: 3_000n },
+      { reason: 'advance', amountMinor: 3_000n }
+    ]
+  })
+})
+
+t.test('a plan changed within a trial is paid for from its activation on', async (t) => {
+  const book = new Book(planOf({ baseFeeMinor: 3_000n, trialDays: 14 }), { at: '2026-06-01T09:00Z' })
+  book.change(planOf({ baseFeeMinor: 9_000n, trialDays: 14 }), '2026-06-08T09:05Z')
+  book.activate('2026-06-08T10:05Z')
+  t.match(book.bill(), { totalMinor: 9_000n, lines: [{ reason: 'advance' }] })
+})
+
+t.test('a grant of the day on which a subscription begins pays its first invoice', async (t) => {
+  const book = new Book(planOf({ baseFeeMinor: 2_000n }), { at: '2026-05-01T10:20Z' })
+  book.grants = [{ ...GRANT, customerId: book.customer.id, effectiveAt: Date.parse('2026-05-01T09:00Z') }]
+  t.match(book.bill(), { grantsMinor: 2_000n, totalMinor: 0n })
 })

@@ -84,8 +84,14 @@ function contentOf(
     },
     paymentTermsDays: customer.paymentTermsDays,
     lines,
-    ...invoiceTotals({ lines, currency, taxRates, grants, at: boundary.at })
+    ...invoiceTotals({ lines, currency, taxRates, grants, at: grantsAt(story) })
   }
+}
+
+/** A subscription that began later on its first day uses grants of that day. */
+function grantsAt(story: BoundaryStory): number {
+  const { boundary, begins } = story
+  return Math.max(boundary.at, begins === null ? boundary.at : (feesOf(begins, story)[0]?.from ?? boundary.at))
 }
 
 type Rated = Exclude<Rating, { readonly unrated: unknown }>
@@ -154,11 +160,12 @@ function minimumLinesOf({ start, end }: BilledPeriod, { minimums }: Rated): read
 }
 
 /** Null when the period comes to what was invoiced for it. */
-function adjustmentOf({ period, lines }: InvoicedPeriod, rated: Rated): AdjustmentInvoiceLine | null {
+function adjustmentOf({ period, lines, isVoid }: InvoicedPeriod, rated: Rated): AdjustmentInvoiceLine | null {
   const ratedMinor = sumOf([...rated.lines, ...rated.minimums].map(({ amountMinor }) => amountMinor))
   const invoicedMinor = sumOf(lines.map(({ amountMinor }) => amountMinor))
   const differences = differencesOf(rated, lines)
   if (ratedMinor === invoicedMinor && differences.length === 0) return null
+  if (isVoid && ratedMinor <= invoicedMinor) return null
   return {
     kind: 'adjustment',
     lineClass: 'usage',
@@ -192,7 +199,7 @@ function differencesOf(rated: Rated, invoiced: readonly InvoiceLine[]): readonly
 
 function feeLinesOf(story: BoundaryStory): readonly BaseFeeInvoiceLine[] {
   const { begins, ended } = story
-  const fees = ended === null ? [] : feesOf(ended, story)
+  const fees = ended === null ? [] : paidFees(ended, story)
   const changes = fees.slice(1).map((fee, i) => ({ at: fee.from, before: fees[i] ?? fee, after: fee }))
   const advance = begins === null ? undefined : feesOf(begins, story)[0]
   const lines = baseFeeLines({
@@ -218,6 +225,19 @@ function feeLinesOf(story: BoundaryStory): readonly BaseFeeInvoiceLine[] {
   })
 }
 
+/**
+ * The fees of an ended period, the first as it was paid. It is another than the plan's when a change in the first quarter-hour came
+ * after it was invoiced: then it changes where the period begins.
+ */
+function paidFees(ended: BilledPeriod, story: BoundaryStory): readonly Fee[] {
+  const [first, ...later] = feesOf(ended, story)
+  if (first === undefined || story.advance === null) return first === undefined ? [] : [first, ...later]
+  const { amountMinor, isVoid } = story.advance
+  if (isVoid) return [{ ...first, feeMinor: 0n }, ...later]
+  if (amountMinor === first.feeMinor) return [first, ...later]
+  return [{ ...first, feeMinor: amountMinor }, { ...first, from: ended.start }, ...later]
+}
+
 interface Fee {
   /** ms. */
   readonly from: number
@@ -232,7 +252,7 @@ interface Fee {
 function feesOf(period: BilledPeriod, { changes, plans }: BoundaryStory): readonly Fee[] {
   if (period.isTrial) return [{ from: period.start, planId: period.planId, feeMinor: 0n }]
   const holdings = [...holdingsOf(period, changes)]
-  if (holdings[0]?.status === 'trialing') holdings.shift()
+  while (holdings[0]?.status === 'trialing') holdings.shift()
   const fees = holdings.map(({ from, planId, status }) => ({
     from,
     planId,

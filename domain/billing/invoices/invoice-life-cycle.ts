@@ -6,7 +6,7 @@ import type { Grant } from '../../tokens/grants/grant.ts'
 import { invoiceTotals, type LineClass, type TaxRate } from '../invoice-totals.ts'
 import { changedAt, giveUp } from '../payments/pay-invoice.ts'
 import type { Invoice, InvoiceHead } from './invoice.ts'
-import { finalizeInvoice } from './issue-invoice.ts'
+import { type FinalizeAsk, finalizeInvoice } from './issue-invoice.ts'
 
 export type InvoiceRefusal =
   | 'not-a-draft'
@@ -36,25 +36,23 @@ export interface InvoiceStanding {
   readonly creditNotesTaxMinor: bigint
   /** Of those, what was paid back. */
   readonly refundsMinor: bigint
+  /** What a provider is being asked to pay back, and a credit note will be written of. */
+  readonly refundingMinor: bigint
   readonly isPaymentPending: boolean
 }
 
-export interface FinalizeAsk {
-  readonly number: string
-  /** What the customer has in the invoice's currency. */
-  readonly creditMinor: bigint
+export interface FinalizeDraftAsk extends FinalizeAsk {
   /** Money that is left of the customer's grants. */
   readonly grants: readonly Grant[]
   /** For a draft that is reckoned again. */
   readonly taxRates: Readonly<Record<LineClass, TaxRate | null>>
-  readonly now: number
 }
 
 /**
  * A draft used nothing up: when other invoices took of its grants meanwhile, its totals are reckoned again with what is left. Its lines
  * stay as they are.
  */
-export function finalizeDraft(draft: Invoice, ask: FinalizeAsk): Invoice {
+export function finalizeDraft(draft: Invoice, ask: FinalizeDraftAsk): Invoice {
   const { grants, taxRates, now } = ask
   const totals = coversBurns(draft, grants)
     ? {}
@@ -85,6 +83,11 @@ export function voidInvoice<I extends InvoiceHead>(
   return { ...invoice, status: 'void', closedAt: now, ...changedAt(invoice, now) }
 }
 
-export function markUncollectible(invoice: InvoiceHead, now: number): InvoiceHead | Refused {
-  return invoice.status === 'finalized' ? giveUp(invoice, now) : { refused: 'not-open' }
+export function markUncollectible(
+  invoice: InvoiceHead,
+  { isPaymentPending }: Pick<InvoiceStanding, 'isPaymentPending'>,
+  now: number
+): InvoiceHead | Refused {
+  if (invoice.status !== 'finalized') return { refused: 'not-open' }
+  return isPaymentPending ? { refused: 'payment-pending' } : giveUp(invoice, now)
 }

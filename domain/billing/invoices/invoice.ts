@@ -114,6 +114,8 @@ export interface Invoice extends InvoiceContent {
   readonly status: InvoiceStatus
   /** Gapless per issuer; null until finalized. */
   readonly number: string | null
+  /** As it was when the invoice was finalized; null until then. */
+  readonly issuer: Issuer | null
   /** Of the customer's credit, used when it was finalized. */
   readonly creditAppliedMinor: bigint
   /** Total less credit, never below zero: what is to be paid in all. */

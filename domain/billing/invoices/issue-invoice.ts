@@ -1,6 +1,6 @@
 /** How what was drafted becomes an invoice: its number, what the customer's credit pays of it, when it is due. */
 import { smallerOf } from '../exact-amounts.ts'
-import type { Invoice, InvoiceContent } from './invoice.ts'
+import type { Invoice, InvoiceContent, Issuer } from './invoice.ts'
 
 const DAY_MS = 86_400_000
 
@@ -18,6 +18,7 @@ export function draftOf({ id, content, now }: IssueAsk): Invoice {
     id,
     status: 'draft',
     number: null,
+    issuer: null,
     creditAppliedMinor: 0n,
     dueMinor: content.totalMinor < 0n ? 0n : content.totalMinor,
     paidMinor: 0n,
@@ -31,14 +32,18 @@ export function draftOf({ id, content, now }: IssueAsk): Invoice {
   }
 }
 
+export interface FinalizeAsk {
+  readonly number: string
+  readonly issuer: Issuer
+  /** What the customer has in the invoice's currency. */
+  readonly creditMinor: bigint
+  readonly now: number
+}
+
 /**
- * Credit pays before anybody is asked. What is below zero becomes credit; where nothing is left to pay, it is paid. `creditMinor`:
- * what the customer has in the invoice's currency.
+ * Credit pays before anybody is asked. What is below zero becomes credit; where nothing is left to pay, it is paid.
  */
-export function finalizeInvoice(
-  draft: Invoice,
-  { number, creditMinor, now }: { readonly number: string; readonly creditMinor: bigint; readonly now: number }
-): Invoice {
+export function finalizeInvoice(draft: Invoice, { number, issuer, creditMinor, now }: FinalizeAsk): Invoice {
   if (draft.status !== 'draft') throw new Error(`invoice ${draft.id} is ${draft.status}, and was finalized before`)
   const { totalMinor } = draft
   const creditAppliedMinor = totalMinor > 0n && creditMinor > 0n ? smallerOf(creditMinor, totalMinor) : 0n
@@ -47,6 +52,7 @@ export function finalizeInvoice(
     ...draft,
     status: dueMinor === 0n ? 'paid' : 'finalized',
     number,
+    issuer,
     creditAppliedMinor,
     dueMinor,
     finalizedAt: now,

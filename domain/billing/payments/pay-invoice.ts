@@ -4,7 +4,7 @@
  */
 import { smallerOf } from '../exact-amounts.ts'
 import { type InvoiceHead, openMinor } from '../invoices/invoice.ts'
-import type { Payment } from './payment.ts'
+import type { ChargedAccount, Payment } from './payment.ts'
 import type { ChargeOutcome, RefundOutcome } from './payment-provider.ts'
 
 /** Whether money is asked for: neither what is a draft or void, nor what is paid. One that was given up still takes some. */
@@ -63,6 +63,14 @@ export function settlePayment(payment: Payment, outcome: ChargeOutcome, now: num
 /** A webhook names our payment; that it is about the same charge as the one we know of is told by the provider's own name for it. */
 export function isAbout({ reference }: Payment, outcome: ChargeOutcome): boolean {
   return reference === null || outcome.reference === null || reference === outcome.reference
+}
+
+type Charged = ChargedAccount & Pick<Payment, 'provider'>
+
+/** Whether the same is charged. */
+export function isSameAccount(one: Charged, other: Charged): boolean {
+  const isAtSame = one.provider === other.provider && one.providerCustomer === other.providerCustomer
+  return isAtSame && one.providerMethod === other.providerMethod
 }
 
 /** A payment whose refund has ended. One that the provider has taken on and not finished counts as given back. */

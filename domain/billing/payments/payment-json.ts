@@ -2,6 +2,18 @@
 import type { JsonObject } from '../../json.ts'
 import type { Payment } from './payment.ts'
 
+/**
+ * Whoever may be a thief is not to be told why a card was refused, nor an honest customer that its bank suspects it: the bank's word
+ * stands in the store and with the provider.
+ */
+const UNTOLD_CODES: ReadonlySet<string | null> = new Set([
+  'fraudulent',
+  'lost_card',
+  'merchant_blacklist',
+  'pickup_card',
+  'stolen_card'
+])
+
 export function paymentToJson(payment: Payment) {
   return {
     id: payment.id,
@@ -13,7 +25,7 @@ export function paymentToJson(payment: Payment) {
     amountMinor: String(payment.amountMinor),
     currency: payment.currency,
     reference: payment.reference,
-    failureCode: payment.failureCode,
+    failureCode: UNTOLD_CODES.has(payment.failureCode) ? 'card_declined' : payment.failureCode,
     refundedMinor: String(payment.refundedMinor),
     receivedAt: payment.receivedAt === null ? null : new Date(payment.receivedAt).toISOString(),
     createdAt: new Date(payment.createdAt).toISOString(),

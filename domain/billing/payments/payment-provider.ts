@@ -41,6 +41,15 @@ export interface ProviderEvent {
   readonly paymentId: string | null
   /** Null: about something else than how a charge ended. */
   readonly charge: ChargeOutcome | null
+  /** Money that went, or may go, otherwise than the books say; null, as a rule. */
+  readonly trouble: ProviderTrouble | null
+}
+
+export interface ProviderTrouble {
+  /** `refund-failed`: after it was taken on, the money did not reach the customer. `disputed`: the customer asks its bank for it. */
+  readonly kind: 'refund-failed' | 'disputed'
+  /** Of the charge; null: the provider doesn't say. */
+  readonly reference: string | null
 }
 
 export interface PaymentProvider {

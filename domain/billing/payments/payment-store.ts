@@ -1,4 +1,4 @@
-import type { Change, Reach } from '../../change.ts'
+import type { Change, Reach, RequestKey } from '../../change.ts'
 import type { Page, PageAsked } from '../../page.ts'
 import type { Subscription } from '../../subscriptions/subscription.ts'
 import type { InvoiceHead } from '../invoices/invoice.ts'
@@ -30,13 +30,14 @@ export interface Collectable {
  */
 export interface CollectStore {
   /**
-   * Invoices that are due to be looked at, longest ago first. Each is given out once per `leaseMs`, and comes up again after that
+   * Invoices that are due to be looked at, longest ago first: open ones, and whatever is closed and being charged. Each is given out once per `leaseMs`, and comes up again after that
    * unless one of the methods below said otherwise.
    */
   take(ask: { readonly now: number; readonly leaseMs: number; readonly limit: number }): Promise<readonly Collectable[]>
   /**
    * Writes that all that is open of an invoice is about to be charged. Committed before the provider is asked: whoever finds the
-   * payment after a crash asks again under its id. Null: nothing is open, or another charge is pending.
+   * payment after a crash asks again under its id. Null: nothing is open, another charge is pending, or the customer has another
+   * account by now.
    */
   begin(ask: {
     readonly paymentId: string
@@ -66,14 +67,26 @@ export interface PaymentFilter extends PageAsked {
 export interface PaymentStore {
   /** Null also for one that exists out of reach. */
   find(reach: Reach, id: string): Promise<Payment | null>
+  /** By what its provider calls it. */
+  findCharged(provider: string, reference: string): Promise<Payment | null>
   /** In the order of ids, which is the order of creation. Throws `ForeignCursorError`. */
   list(reach: Reach, filter: PaymentFilter): Promise<Page<Payment>>
-  /** Money that came by hand, whatever part of what is open. `more-than-open`: that, or a charge that is pending, leaves less. */
-  record(payment: Payment, change: Change): Promise<'recorded' | 'unknown-invoice' | 'nothing-open' | 'more-than-open'>
+  /**
+   * Money that came by hand, whatever part of what is open. `more-than-open`: that, or a charge that is pending, leaves less;
+   * `reference-taken`: a payment of the invoice with this reference was recorded before.
+   */
+  record(
+    payment: Payment,
+    change: Change
+  ): Promise<'recorded' | 'unknown-invoice' | 'nothing-open' | 'more-than-open' | 'reference-taken'>
 }
 
 /** A refund needs a credit note, which has rules of its own; one refund of a payment is under way at a time. */
-export type RefundRefusal = InvoiceRefusal | 'refund-pending'
+export type RefundRefusal =
+  | InvoiceRefusal
+  | 'refund-pending'
+  /** The payment was more than was open, and the customer's later invoices used what became credit of it. */
+  | 'credit-used'
 
 /** What the credit note of a refund says. */
 export interface RefundNote {
@@ -83,35 +96,51 @@ export interface RefundNote {
   readonly reason: string
 }
 
+export interface UnsettledRefund {
+  readonly begun: Payment
+  /** Under which the answer is kept; null: it was asked for without a key. */
+  readonly request: RequestKey | null
+}
+
 /** Giving money back, in two steps, so that a refund that was asked for and not answered is known of. */
 export interface RefundStore {
   /**
    * Writes that part of a payment is to be given back, before the provider is asked. Answers the payment with `refundingMinor`; the
-   * same for a repeat of the amount while it is not known what became of it.
+   * same for a repeat of the amount while it is not known what became of it. Credit that is given back is taken here, before somebody
+   * else uses it. Throws `RepeatedRequest` when a refund was answered under `request` since it came.
    */
   begin(ask: {
     readonly paymentId: string
     /** Null: all that is left. */
     readonly amountMinor: bigint | null
+    /** Null: it has no Idempotency-Key. */
+    readonly request: RequestKey | null
     readonly now: number
   }): Promise<Payment | { readonly refused: RefundRefusal }>
   /**
-   * The payment as it stands after the refund that `begin` wrote, with the credit note; `note` is null when nothing was given back.
-   * False: it was settled meanwhile.
+   * The payment as it stands after the refund that `begin` wrote, with the credit note of what is none of the customer's credit; `note`
+   * is null when nothing was given back. False: it was settled meanwhile.
    */
   settle(
     ask: { readonly begun: Payment; readonly next: Payment; readonly note: RefundNote | null },
     change: Change
   ): Promise<boolean>
-  /** Begun before `before`, ms, and not settled: whoever asked has died. At most `limit`. */
-  listUnsettled(before: number, limit: number): Promise<readonly Payment[]>
+  /**
+   * Refunds that were begun before `before`, ms, and not settled: whoever asked has died. At most `limit`, those that were taken
+   * longest ago first: one that fails whenever it is taken waits behind all others.
+   */
+  takeUnsettled(ask: {
+    readonly before: number
+    readonly now: number
+    readonly limit: number
+  }): Promise<readonly UnsettledRefund[]>
 }
 
 export interface PaymentAccountStore {
   find(reach: Reach, customerId: string): Promise<StoredAccount | null>
-  /** In the place of the one before. What is due is charged to it at once, as if nothing had been tried. */
-  put(account: StoredAccount, change: Change): Promise<'stored' | 'unknown-customer'>
-  /** What is due is asked for by hand from now on. False: there is none. */
+  /** In the place of the one before. What is due is charged to it at once, as if nothing had been tried. `unchanged`: it is that one. */
+  put(account: StoredAccount, change: Change): Promise<'stored' | 'unchanged' | 'unknown-customer'>
+  /** What is due is asked for by hand from now on, as if nobody had been reminded. False: there is none. */
   remove(customerId: string, now: number, change: Change): Promise<boolean>
 }
 

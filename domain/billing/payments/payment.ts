@@ -1,4 +1,5 @@
 /** An attempt to pay an invoice: through a provider, or recorded by hand for what came by bank transfer or mobile money. */
+import { smallerOf } from '../exact-amounts.ts'
 
 export const PAYMENT_STATUSES = ['pending', 'succeeded', 'failed', 'refunded'] as const
 export type PaymentStatus = (typeof PAYMENT_STATUSES)[number]
@@ -32,6 +33,8 @@ export interface Payment {
   readonly refundingMinor: bigint
   /** Refunds that were begun, whatever became of them: the last one's number, and part of its idempotency key. */
   readonly refunds: number
+  /** What was more than was open when it came, and became the customer's credit: the first that a refund gives back. */
+  readonly excessMinor: bigint
   /** What the provider is asked to charge, ids there, whatever account the customer has by now; null when it was recorded by hand. */
   readonly charged: ChargedAccount | null
   /** ms: when the money came, as whoever recorded it says; through a provider, when we heard of it. Null until then. */
@@ -49,6 +52,14 @@ export interface ChargedAccount {
 /** Of the refund that was begun last. One that failed keeps its key: the next is another. */
 export function refundKeyOf({ id, refunds }: Payment): string {
   return `${id}-refund-${refunds}`
+}
+
+/**
+ * Of the refund that was begun, what the customer had as credit: that is taken back, and no credit note says that the invoice was too
+ * high. The rest has a note.
+ */
+export function refundedExcessMinor({ excessMinor, refundedMinor, refundingMinor }: Payment): bigint {
+  return excessMinor <= refundedMinor ? 0n : smallerOf(refundingMinor, excessMinor - refundedMinor)
 }
 
 /** What can still be given back. */

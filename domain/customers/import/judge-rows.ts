@@ -72,6 +72,9 @@ function changedCustomer(
   const changed = changeCustomer(before, patch, now)
   if ('faults' in changed) return { outcome: 'refused', faults: changed.faults }
   let { next } = changed
+  // Plans, invoices and credit are in it: the API lets it change where there is none of them.
+  if (next.currency !== before.currency)
+    return refused('currency', `is ${before.currency}, which an import does not change`)
   const events: PublishedEventType[] = isSameCustomer(before, next) ? [] : ['customer.updated']
   if (status !== null && status !== before.status) {
     const step = STEP_TO[status]

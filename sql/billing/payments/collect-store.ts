@@ -12,17 +12,25 @@ import {
   afterReminder,
   PENDING_ASKED_AGAIN_MS
 } from '../../../domain/billing/payments/collection-schedule.ts'
-import { changedAt, giveUp, isAbout, settlePayment } from '../../../domain/billing/payments/pay-invoice.ts'
+import {
+  changedAt,
+  giveUp,
+  isAbout,
+  isSameAccount,
+  settlePayment
+} from '../../../domain/billing/payments/pay-invoice.ts'
 import type { Payment } from '../../../domain/billing/payments/payment.ts'
 import { paymentToJson } from '../../../domain/billing/payments/payment-json.ts'
 import type { ChargeOutcome } from '../../../domain/billing/payments/payment-provider.ts'
-import type { Collectable, CollectStore } from '../../../domain/billing/payments/payment-store.ts'
+import type { Collectable, CollectStore, StoredAccount } from '../../../domain/billing/payments/payment-store.ts'
 import { PLATFORM } from '../../../domain/change.ts'
 import { writeTold } from '../../change/write-change.ts'
 import type { EntityDatabase } from '../../connect-slonik.ts'
 import { instant } from '../../encoding/instant.ts'
 import { rowParser } from '../../encoding/row-parser.ts'
+import { keptCollectAt } from '../change-invoice.ts'
 import { INVOICE_COLUMNS, INVOICE_ROW, toInvoiceHead } from '../invoice-row.ts'
+import { readAccount } from './payment-account-store.ts'
 import { ACCOUNT_ROW, PAYMENT_COLUMNS, PAYMENT_ROW, toAccount, toPayment } from './payment-row.ts'
 import {
   findPending,
@@ -62,7 +70,9 @@ export class PostgresCollectStore implements CollectStore {
       const taken = await transaction.any(sql.type(TAKEN)`
         with due as (
           select id from invoice
-           where collect_at <= ${instant(now)} and status = 'finalized' and due_minor > paid_minor + credited_minor
+           where collect_at <= ${instant(now)}
+             and (status = 'finalized' and due_minor > paid_minor + credited_minor
+                  or exists (select from payment where payment.invoice_id = invoice.id and payment.status = 'pending'))
            order by collect_at, id
            limit ${limit}
              for update skip locked
@@ -80,6 +90,9 @@ export class PostgresCollectStore implements CollectStore {
       const found = await lockUncharged(transaction, invoiceId)
       if (found === null) return null
       const { customerId, currency } = found
+      // Since the invoice was taken, the customer may have named another, or none.
+      const current = await readAccount(transaction, customerId)
+      if (current === null || !isSameAccount(current, account)) return null
       const { provider, providerCustomer, providerMethod } = account
       const payment: Payment = {
         id: paymentId,
@@ -95,6 +108,7 @@ export class PostgresCollectStore implements CollectStore {
         refundedMinor: 0n,
         refundingMinor: 0n,
         refunds: 0,
+        excessMinor: 0n,
         charged: { providerCustomer, providerMethod },
         receivedAt: null,
         createdAt: now,
@@ -121,10 +135,10 @@ export class PostgresCollectStore implements CollectStore {
       if (next === null) return 'unchanged'
       await writePayment(transaction, next)
       const ofPayment = tellPayment(payment, next)
-      if (next.status === 'failed') await noteFailure(transaction, invoice, now)
+      if (next.status !== 'pending') await collectNext(transaction, { invoice, payment: next, now })
       const ofInvoice =
         next.status === 'succeeded'
-          ? await writePaid(transaction, { invoice, amountMinor: next.amountMinor, actor: ACTOR, now })
+          ? await writePaid(transaction, { invoice, payment: next, actor: ACTOR, now })
           : NOTHING
       await writeTold(transaction, {
         audit: [...ofPayment.audit, ...ofInvoice.audit],
@@ -236,18 +250,37 @@ async function readAttempts(
   return transaction.one(sql.type(ATTEMPTS)`select charges, reminders from invoice where id = ${invoiceId}`)
 }
 
-/** One more charge failed: of what is still to be collected it is told when the next one is. */
-async function noteFailure(
+interface Ended {
+  readonly invoice: InvoiceHead
+  readonly payment: Payment
+  readonly now: number
+}
+
+/** A charge has ended: of what is still to be collected it is told when the next step is, and nothing else is looked at again. */
+async function collectNext(
   transaction: DatabaseTransactionConnection,
-  { id, dueAt }: InvoiceHead,
-  now: number
+  { invoice, payment, now }: Ended
 ): Promise<void> {
+  const { id, customerId, status } = invoice
+  if (status !== 'finalized') {
+    await transaction.query(sql.type(NO_ROWS)`
+      update invoice set collect_at = ${keptCollectAt(invoice)} where id = ${id}`)
+    return
+  }
+  if (payment.status !== 'failed') return
+  const dueAt = invoice.dueAt ?? now
+  const current = await readAccount(transaction, customerId)
+  // An account that was replaced while it was charged: its failure says nothing of the one that is there now.
+  if (current === null || !isCharged(payment, current)) return collectAgain(transaction, id, Math.max(dueAt, now))
   const attempts = await transaction.one(sql.type(ATTEMPTS)`
     update invoice set charges = charges + 1 where id = ${id} returning charges, reminders`)
-  await collectAgain(transaction, id, afterFailedCharge({ ...attempts, dueAt: dueAt ?? now }, now))
+  await collectAgain(transaction, id, afterFailedCharge({ ...attempts, dueAt }, now))
+}
+
+function isCharged({ provider, charged }: Payment, account: StoredAccount): boolean {
+  return charged !== null && isSameAccount({ provider, ...charged }, account)
 }
 
 async function collectAgain(transaction: DatabaseTransactionConnection, invoiceId: string, at: number): Promise<void> {
-  await transaction.query(sql.type(NO_ROWS)`
-    update invoice set collect_at = ${instant(at)} where id = ${invoiceId} and status = 'finalized'`)
+  await transaction.query(sql.type(NO_ROWS)`update invoice set collect_at = ${instant(at)} where id = ${invoiceId}`)
 }

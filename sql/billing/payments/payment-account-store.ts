@@ -2,6 +2,7 @@
 
 import { type DatabaseTransactionConnection, sql } from 'slonik'
 import { Type } from 'typebox'
+import { isSameAccount } from '../../../domain/billing/payments/pay-invoice.ts'
 import type { PaymentAccountStore, StoredAccount } from '../../../domain/billing/payments/payment-store.ts'
 import type { Change, Reach } from '../../../domain/change.ts'
 import { refusable } from '../../change/refusable.ts'
@@ -22,12 +23,9 @@ export class PostgresPaymentAccountStore implements PaymentAccountStore {
   }
 
   async find(reach: Reach, customerId: string): Promise<StoredAccount | null> {
-    const row = await this.#database.transaction(reach, `find the account of ${customerId}`, (transaction) =>
-      transaction.maybeOne(sql.type(ACCOUNT_ROW)`
-        select customer_id, provider, provider_customer, provider_method, updated_at
-          from payment_account where customer_id = ${customerId}`)
+    return this.#database.transaction(reach, `find the account of ${customerId}`, (transaction) =>
+      readAccount(transaction, customerId)
     )
-    return row === null ? null : toAccount(row)
   }
 
   async put(account: StoredAccount, change: Change): ReturnType<PaymentAccountStore['put']> {
@@ -36,6 +34,8 @@ export class PostgresPaymentAccountStore implements PaymentAccountStore {
       this.#database.change(change, `put the account of ${customerId}`, async (transaction) => {
         const known = await transaction.maybeOne(sql.type(KNOWN)`select id from customer where id = ${customerId}`)
         if (known === null) throw refuse('unknown-customer')
+        const before = await readAccount(transaction, customerId)
+        if (before !== null && isSameAccount(before, account)) throw refuse('unchanged')
         await collectAnew(transaction, customerId, updatedAt)
         await transaction.query(sql.type(NO_ROWS)`
           insert into payment_account (customer_id, provider, provider_customer, provider_method, updated_at)
@@ -52,6 +52,8 @@ export class PostgresPaymentAccountStore implements PaymentAccountStore {
     return refusable((refuse) =>
       this.#database.change(change, `remove the account of ${customerId}`, async (transaction) => {
         await collectAnew(transaction, customerId, now)
+        await transaction.query(sql.type(NO_ROWS)`
+          update invoice set reminders = 0 where customer_id = ${customerId} and status = 'finalized'`)
         const removed = await transaction.maybeOne(sql.type(REMOVED)`
           delete from payment_account where customer_id = ${customerId} returning customer_id`)
         if (removed === null) throw refuse(false)
@@ -59,6 +61,17 @@ export class PostgresPaymentAccountStore implements PaymentAccountStore {
       })
     )
   }
+}
+
+/** Null: its customer pays by hand. */
+export async function readAccount(
+  transaction: DatabaseTransactionConnection,
+  customerId: string
+): Promise<StoredAccount | null> {
+  const row = await transaction.maybeOne(sql.type(ACCOUNT_ROW)`
+    select customer_id, provider, provider_customer, provider_method, updated_at
+      from payment_account where customer_id = ${customerId}`)
+  return row === null ? null : toAccount(row)
 }
 
 /** What is due is looked at now; what is not due yet when it is. Rows are locked in the order of ids, as whoever else locks several does. */

@@ -6,9 +6,9 @@ import { openMinor } from '../../../domain/billing/invoices/invoice.ts'
 import { takesMoney } from '../../../domain/billing/payments/pay-invoice.ts'
 import type { Payment } from '../../../domain/billing/payments/payment.ts'
 import type { PaymentFilter, PaymentStore } from '../../../domain/billing/payments/payment-store.ts'
-import type { Change, Reach } from '../../../domain/change.ts'
+import { type Change, PLATFORM, type Reach } from '../../../domain/change.ts'
 import type { Page } from '../../../domain/page.ts'
-import { refusable } from '../../change/refusable.ts'
+import { isTaken, refusable } from '../../change/refusable.ts'
 import { writeTold } from '../../change/write-change.ts'
 import type { EntityDatabase } from '../../connect-slonik.ts'
 import { decodePageKey, encodePageKey } from '../../encoding/page-key.ts'
@@ -16,6 +16,7 @@ import { PAYMENT_COLUMNS, PAYMENT_ROW, toPayment } from './payment-row.ts'
 import { findPending, insertPayment, lockInvoice, writePaid } from './write-paid.ts'
 
 const BEFORE_ALL_IDS = [''] as const
+const REFERENCE_TAKEN = 'payment_manual_reference'
 
 export class PostgresPaymentStore implements PaymentStore {
   readonly #database: EntityDatabase
@@ -27,6 +28,14 @@ export class PostgresPaymentStore implements PaymentStore {
   async find(reach: Reach, id: string): Promise<Payment | null> {
     const row = await this.#database.transaction(reach, `find the payment ${id}`, (transaction) =>
       transaction.maybeOne(sql.type(PAYMENT_ROW)`select ${PAYMENT_COLUMNS} from payment where id = ${id}`)
+    )
+    return row === null ? null : toPayment(row)
+  }
+
+  async findCharged(provider: string, reference: string): Promise<Payment | null> {
+    const row = await this.#database.transaction(PLATFORM, `find the payment of ${reference}`, (transaction) =>
+      transaction.maybeOne(sql.type(PAYMENT_ROW)`
+        select ${PAYMENT_COLUMNS} from payment where provider = ${provider} and provider <> 'manual' and reference = ${reference}`)
     )
     return row === null ? null : toPayment(row)
   }
@@ -57,8 +66,13 @@ export class PostgresPaymentStore implements PaymentStore {
         // What is being charged is as good as paid until it is known that it isn't.
         const pending = await findPending(transaction, invoiceId)
         if (amountMinor > openMinor(invoice) - (pending?.amountMinor ?? 0n)) throw refuse('more-than-open')
-        await insertPayment(transaction, payment)
-        await writeTold(transaction, await writePaid(transaction, { invoice, amountMinor, actor, now }))
+        try {
+          await insertPayment(transaction, payment)
+        } catch (error) {
+          if (isTaken(error, REFERENCE_TAKEN)) throw refuse('reference-taken')
+          throw error
+        }
+        await writeTold(transaction, await writePaid(transaction, { invoice, payment, actor, now }))
         return 'recorded' as const
       })
     )

@@ -15,6 +15,7 @@ import type { JsonObject } from '../../../domain/json.ts'
 import type { PublishedEvent, PublishedEventType } from '../../../domain/published-event.ts'
 import { instant, instantOrNull } from '../../encoding/instant.ts'
 import { rowParser } from '../../encoding/row-parser.ts'
+import { keptCollectAt } from '../change-invoice.ts'
 import { INVOICE_COLUMNS, INVOICE_ROW, toInvoiceHead } from '../invoice-row.ts'
 import { PAYMENT_COLUMNS, PAYMENT_ROW, toPayment } from './payment-row.ts'
 
@@ -49,19 +50,19 @@ export async function insertPayment(transaction: DatabaseTransactionConnection, 
             ${instantOrNull(payment.receivedAt)}, ${instant(payment.createdAt)}, ${instant(payment.updatedAt)})`)
 }
 
-/** What may change of an invoice that is finalized. One that is closed is not looked at again. */
+/** What may change of an invoice that is finalized. One that is closed, and not being charged, is not looked at again. */
 export async function writeInvoice(transaction: DatabaseTransactionConnection, next: InvoiceHead): Promise<void> {
   await transaction.query(sql.type(NO_ROWS)`
     update invoice
        set status = ${next.status}, paid_minor = ${next.paidMinor}, closed_at = ${instantOrNull(next.closedAt)},
-           collect_at = case when ${next.status} = 'finalized' then collect_at end,
+           collect_at = ${keptCollectAt(next)},
            version = ${next.version}, updated_at = ${instant(next.updatedAt)}
      where id = ${next.id}`)
 }
 
 interface Paying {
   readonly invoice: InvoiceHead
-  readonly amountMinor: bigint
+  readonly payment: Pick<Payment, 'id' | 'amountMinor'>
   readonly actor: Actor
   readonly now: number
 }
@@ -69,10 +70,13 @@ interface Paying {
 /** Money that came, on the invoice or in the customer's credit; answers what is to be told of the invoice. */
 export async function writePaid(
   transaction: DatabaseTransactionConnection,
-  { invoice, amountMinor, actor, now }: Paying
+  { invoice, payment, actor, now }: Paying
 ): Promise<Told> {
-  const { next, excessMinor } = payInvoice(invoice, amountMinor, now)
+  const { next, excessMinor } = payInvoice(invoice, payment.amountMinor, now)
   if (excessMinor > 0n) {
+    await transaction.query(
+      sql.type(NO_ROWS)`update payment set excess_minor = ${excessMinor} where id = ${payment.id}`
+    )
     await transaction.query(sql.type(NO_ROWS)`
       insert into customer_credit (customer_id, currency, amount_minor, invoice_id, written_at)
       values (${invoice.customerId}, ${invoice.currency}, ${excessMinor}, ${invoice.id}, ${instant(now)})`)
