@@ -18,7 +18,7 @@ import type { Page } from '../../domain/page.ts'
 import { writeChange } from '../change/write-change.ts'
 import type { EntityDatabase } from '../connect-slonik.ts'
 import { instant } from '../encoding/instant.ts'
-import { decodePageKey, encodePageKey } from '../encoding/page-key.ts'
+import { decodePageKey, pageById } from '../encoding/page-key.ts'
 import { rowParser } from '../encoding/row-parser.ts'
 import { changeInvoice, loadStanding, writeStanding } from './change-invoice.ts'
 import { CREDIT_NOTE_COLUMNS, CREDIT_NOTE_ROW, toCreditNote } from './credit-note-row.ts'
@@ -52,9 +52,7 @@ export class PostgresCreditNoteStore implements CreditNoteStore {
          order by id
          limit ${filter.limit + 1}`)
     )
-    const page = rows.slice(0, filter.limit)
-    const last = rows.length > filter.limit ? page.at(-1) : undefined
-    return { rows: page.map(toCreditNote), next: last === undefined ? null : encodePageKey([last.id]) }
+    return pageById(rows, filter.limit, toCreditNote)
   }
 
   async insert<D extends InvoiceDecision<Credited>>(

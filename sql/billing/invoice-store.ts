@@ -19,7 +19,7 @@ import type { Page } from '../../domain/page.ts'
 import { writeChange } from '../change/write-change.ts'
 import type { EntityDatabase } from '../connect-slonik.ts'
 import { instant, instantOrNull } from '../encoding/instant.ts'
-import { decodePageKey, encodePageKey } from '../encoding/page-key.ts'
+import { decodePageKey, pageById } from '../encoding/page-key.ts'
 import { rowParser } from '../encoding/row-parser.ts'
 import { changeInvoice, loadStanding, writeStanding } from './change-invoice.ts'
 import { INVOICE_COLUMNS, INVOICE_ROW, LINE_COLUMNS, LINE_ROW, toInvoiceHead, toInvoiceLine } from './invoice-row.ts'
@@ -59,9 +59,7 @@ export class PostgresInvoiceStore implements InvoiceStore {
          order by id
          limit ${filter.limit + 1}`)
     )
-    const page = rows.slice(0, filter.limit)
-    const last = rows.length > filter.limit ? page.at(-1) : undefined
-    return { rows: page.map(toInvoiceHead), next: last === undefined ? null : encodePageKey([last.id]) }
+    return pageById(rows, filter.limit, toInvoiceHead)
   }
 
   /** The number is taken last: its series is held until the transaction ends, and whoever finalizes anything waits for it. */

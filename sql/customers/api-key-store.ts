@@ -9,7 +9,7 @@ import type { Page } from '../../domain/page.ts'
 import { refusable } from '../change/refusable.ts'
 import type { EntityDatabase } from '../connect-slonik.ts'
 import { instant, instantOrNull } from '../encoding/instant.ts'
-import { decodePageKey, encodePageKey } from '../encoding/page-key.ts'
+import { decodePageKey, pageById } from '../encoding/page-key.ts'
 import { type Row, rowParser } from '../encoding/row-parser.ts'
 
 const NullableText = Type.Union([Type.String(), Type.Null()])
@@ -81,9 +81,7 @@ export class PostgresApiKeyStore implements ApiKeyStore, ApiKeyLookup {
          order by id
          limit ${limit + 1}`)
     )
-    const page = rows.slice(0, limit)
-    const last = rows.length > limit ? page.at(-1) : undefined
-    return { rows: page.map(toApiKey), next: last === undefined ? null : encodePageKey([last.id]) }
+    return pageById(rows, limit, toApiKey)
   }
 
   async insert(made: NewApiKey, change: Change): Promise<'inserted' | 'unknown-customer'> {

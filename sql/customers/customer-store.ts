@@ -10,7 +10,7 @@ import type { Page } from '../../domain/page.ts'
 import { isTaken, refusable } from '../change/refusable.ts'
 import type { EntityDatabase } from '../connect-slonik.ts'
 import { instant } from '../encoding/instant.ts'
-import { decodePageKey, encodePageKey } from '../encoding/page-key.ts'
+import { decodePageKey, pageById } from '../encoding/page-key.ts'
 import { type Row, rowParser } from '../encoding/row-parser.ts'
 import { markLimitsDue } from '../subscriptions/mark-limits-due.ts'
 import { CUSTOMER_COLUMNS, CUSTOMER_ROW, toCustomer } from './customer-row.ts'
@@ -49,9 +49,7 @@ export class PostgresCustomerStore implements CustomerStore {
          order by id
          limit ${filter.limit + 1}`)
     )
-    const page = rows.slice(0, filter.limit)
-    const last = rows.length > filter.limit ? page.at(-1) : undefined
-    return { rows: page.map(toCustomer), next: last === undefined ? null : encodePageKey([last.id]) }
+    return pageById(rows, filter.limit, toCustomer)
   }
 
   async insert(customer: Customer, change: Change): ReturnType<CustomerStore['insert']> {

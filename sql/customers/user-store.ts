@@ -10,7 +10,7 @@ import { erasePersonal } from '../change/erase-personal.ts'
 import { isTaken, refusable } from '../change/refusable.ts'
 import type { EntityDatabase } from '../connect-slonik.ts'
 import { instant, instantOrNull } from '../encoding/instant.ts'
-import { decodePageKey, encodePageKey } from '../encoding/page-key.ts'
+import { decodePageKey, pageById } from '../encoding/page-key.ts'
 import { rowParser } from '../encoding/row-parser.ts'
 import { toUser, USER_COLUMNS, USER_ROW } from './user-row.ts'
 
@@ -45,9 +45,7 @@ export class PostgresUserStore implements UserStore {
          order by id
          limit ${filter.limit + 1}`)
     )
-    const page = rows.slice(0, filter.limit)
-    const last = rows.length > filter.limit ? page.at(-1) : undefined
-    return { rows: page.map(toUser), next: last === undefined ? null : encodePageKey([last.id]) }
+    return pageById(rows, filter.limit, toUser)
   }
 
   async insert(user: User, change: Change): Promise<'inserted' | 'email-taken'> {

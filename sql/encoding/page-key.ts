@@ -1,11 +1,22 @@
 // Where the next page begins, as callers carry it: opaque, so that nobody builds or takes one apart.
 
-import { ForeignCursorError } from '../../domain/page.ts'
+import { ForeignCursorError, type Page } from '../../domain/page.ts'
 
 export type PageKey = readonly (string | number)[]
 
 export function encodePageKey(key: PageKey): string {
   return Buffer.from(JSON.stringify(key)).toString('base64url')
+}
+
+/** A page of a list in the order of ids, from one row more than `limit` if there is one: that row says that another page follows. */
+export function pageById<Row extends { readonly id: string }, T>(
+  rows: readonly Row[],
+  limit: number,
+  tell: (row: Row) => T
+): Page<T> {
+  const page = rows.slice(0, limit)
+  const last = rows.length > limit ? page.at(-1) : undefined
+  return { rows: page.map(tell), next: last === undefined ? null : encodePageKey([last.id]) }
 }
 
 /** The key in the shape of `first`, the key before every row, which an empty string stands for. Throws `ForeignCursorError`. */

@@ -11,7 +11,7 @@ import { refusable } from '../change/refusable.ts'
 import { holdHead } from '../change/write-change.ts'
 import type { EntityDatabase } from '../connect-slonik.ts'
 import { instant, instantOrNull } from '../encoding/instant.ts'
-import { decodePageKey, encodePageKey } from '../encoding/page-key.ts'
+import { decodePageKey, pageById } from '../encoding/page-key.ts'
 import { rowParser } from '../encoding/row-parser.ts'
 import { GRANT_COLUMNS, GRANT_ROW, toGrant } from './grant-row.ts'
 import { markLimitsDue } from './mark-limits-due.ts'
@@ -44,9 +44,7 @@ export class PostgresGrantStore implements GrantStore {
          order by id
          limit ${limit + 1}`)
     )
-    const page = rows.slice(0, limit)
-    const last = rows.length > limit ? page.at(-1) : undefined
-    return { rows: page.map(toGrant), next: last === undefined ? null : encodePageKey([last.id]) }
+    return pageById(rows, limit, toGrant)
   }
 
   async insert(grant: Grant, change: Change): Promise<void> {

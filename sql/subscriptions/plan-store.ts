@@ -11,7 +11,7 @@ import { refusable } from '../change/refusable.ts'
 import { writeChange } from '../change/write-change.ts'
 import type { EntityDatabase } from '../connect-slonik.ts'
 import { instant, instantOrNull } from '../encoding/instant.ts'
-import { decodePageKey, encodePageKey } from '../encoding/page-key.ts'
+import { decodePageKey, pageById } from '../encoding/page-key.ts'
 import { rowParser } from '../encoding/row-parser.ts'
 import { PLAN_COLUMNS, PLAN_ROW, toPlan } from './plan-row.ts'
 
@@ -50,9 +50,7 @@ export class PostgresPlanStore implements PlanStore {
          order by id
          limit ${limit + 1}`)
     )
-    const page = rows.slice(0, limit)
-    const last = rows.length > limit ? page.at(-1) : undefined
-    return { rows: page.map(toPlan), next: last === undefined ? null : encodePageKey([last.id]) }
+    return pageById(rows, limit, toPlan)
   }
 
   async insert(code: string, draftOf: (version: number) => NewDraft): Promise<PlanVersion> {

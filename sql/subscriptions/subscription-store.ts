@@ -18,7 +18,7 @@ import { snapToQuarter } from '../../domain/tokens/quarter-hour.ts'
 import { refusable } from '../change/refusable.ts'
 import type { EntityDatabase } from '../connect-slonik.ts'
 import { instant, instantOrNull } from '../encoding/instant.ts'
-import { decodePageKey, encodePageKey } from '../encoding/page-key.ts'
+import { decodePageKey, pageById } from '../encoding/page-key.ts'
 import { rowParser } from '../encoding/row-parser.ts'
 import { markLimitsDue } from './mark-limits-due.ts'
 import { SUBSCRIPTION_COLUMNS, SUBSCRIPTION_ROW, toSubscription } from './subscription-row.ts'
@@ -55,9 +55,7 @@ export class PostgresSubscriptionStore implements SubscriptionStore {
          order by id
          limit ${filter.limit + 1}`)
     )
-    const page = rows.slice(0, filter.limit)
-    const last = rows.length > filter.limit ? page.at(-1) : undefined
-    return { rows: page.map(toSubscription), next: last === undefined ? null : encodePageKey([last.id]) }
+    return pageById(rows, filter.limit, toSubscription)
   }
 
   async insert({ next, opened, change: made }: Transition, change: Change): ReturnType<SubscriptionStore['insert']> {

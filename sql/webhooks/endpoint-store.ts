@@ -9,7 +9,7 @@ import type { EndpointFilter, SecretChange, WebhookEndpointStore } from '../../d
 import { refusable } from '../change/refusable.ts'
 import type { EntityDatabase } from '../connect-slonik.ts'
 import { instant } from '../encoding/instant.ts'
-import { decodePageKey, encodePageKey } from '../encoding/page-key.ts'
+import { decodePageKey, pageById } from '../encoding/page-key.ts'
 import { rowParser } from '../encoding/row-parser.ts'
 import { ENDPOINT_COLUMNS, ENDPOINT_ROW, toEndpoint } from './endpoint-row.ts'
 
@@ -44,9 +44,7 @@ export class PostgresWebhookEndpointStore implements WebhookEndpointStore {
          order by id
          limit ${limit + 1}`)
     )
-    const page = rows.slice(0, limit)
-    const last = rows.length > limit ? page.at(-1) : undefined
-    return { rows: page.map(toEndpoint), next: last === undefined ? null : encodePageKey([last.id]) }
+    return pageById(rows, limit, toEndpoint)
   }
 
   async insert(

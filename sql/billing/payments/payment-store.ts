@@ -11,7 +11,7 @@ import type { Page } from '../../../domain/page.ts'
 import { isTaken, refusable } from '../../change/refusable.ts'
 import { writeTold } from '../../change/write-change.ts'
 import type { EntityDatabase } from '../../connect-slonik.ts'
-import { decodePageKey, encodePageKey } from '../../encoding/page-key.ts'
+import { decodePageKey, pageById } from '../../encoding/page-key.ts'
 import { PAYMENT_COLUMNS, PAYMENT_ROW, toPayment } from './payment-row.ts'
 import { findPending, insertPayment, lockInvoice, writePaid } from './write-paid.ts'
 
@@ -49,9 +49,7 @@ export class PostgresPaymentStore implements PaymentStore {
          order by id
          limit ${filter.limit + 1}`)
     )
-    const page = rows.slice(0, filter.limit)
-    const last = rows.length > filter.limit ? page.at(-1) : undefined
-    return { rows: page.map(toPayment), next: last === undefined ? null : encodePageKey([last.id]) }
+    return pageById(rows, filter.limit, toPayment)
   }
 
   async record(payment: Payment, change: Change): ReturnType<PaymentStore['record']> {
