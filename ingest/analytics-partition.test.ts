@@ -193,3 +193,45 @@ t.test('what was counted but can not be read is a defect, not a loss', async (t)
   })
   await t.rejects(run, { message: /of partition 3 was counted, but reads as not-json/ })
 })
+
+/** Gives each list of records as a batch with a tick after it; an empty list is a tick without a batch. */
+async function blocksOf(batchSizes: readonly number[]): Promise<readonly Block[]> {
+  const world = new World(1, 0)
+  world.chaos = false
+  world.ledgerCursor = Number.MAX_SAFE_INTEGER
+  let position = 0
+  const works: Work[] = batchSizes.flatMap((size): Work[] => {
+    const tick: Work = { kind: 'tick', drainedAt: null }
+    if (size === 0) return [tick]
+    const from = position
+    position += size
+    const records = Array.from({ length: size }, (_, i) => recordAt(from + i))
+    return [{ kind: 'batch', batch: { from, to: position, records } }, tick]
+  })
+  const appended: Block[] = []
+  await runAnalyticsPartition({
+    partition: 0,
+    source: {
+      open: async () => undefined,
+      next: async () => works.shift() ?? { kind: 'stop' },
+      report: () => undefined
+    },
+    blocks: world.blocks,
+    log: { append: async (_, block) => void appended.push(block) },
+    decode: ({ offset }) => ({ event: usageEvent({ id: `${offset}` }) }),
+    blockEventsMax: 50_000
+  })
+  return appended
+}
+
+t.test('a block that grows fast waits for more, five ticks at most, and a small or quiet one for none', async (t) => {
+  t.same(await blocksOf([10, 10]), [
+    { from: 0, to: 10 },
+    { from: 10, to: 20 }
+  ])
+  t.same(await blocksOf([2_000, 2_000, 2_000, 2_000, 2_000, 10]), [
+    { from: 0, to: 10_000 },
+    { from: 10_000, to: 10_010 }
+  ])
+  t.same(await blocksOf([2_000, 2_000, 0]), [{ from: 0, to: 4_000 }])
+})

@@ -21,7 +21,7 @@ export interface AnalyticsPartitionOptions {
   readonly blocks: AnalyticsBlocks
   readonly log: UsageLog
   readonly decode: (record: UsageRecord) => Decoded
-  /** A block is cut at so many records, or at a tick. */
+  /** A block is cut at so many records, or at a tick: at once while it is small, later while it grows. */
   readonly blockEventsMax: number
   readonly report?: (report: AnalyticsReport) => void
 }
@@ -49,6 +49,13 @@ interface HeldRecord {
   readonly decoded: Decoded
 }
 
+/**
+ * A row costs ClickHouse half as much processor time in a block of 50,000 as in one of 4,000. So a block that holds more than a few and still
+ * grows waits for more, to every fifth tick: under load what is searchable is some seconds behind.
+ */
+const SMALL_BLOCK_EVENTS = 1_000
+const GROWING_TICKS_MAX = 5
+
 /** Blocks' worth of records that may wait: one that is being inserted and one that is coming in. */
 const HELD_BLOCKS_MAX = 2
 
@@ -65,6 +72,9 @@ class AnalyticsSession {
   #hasDropped = false
   /** A store was away: nothing is tried before the next tick. */
   #isDelayed = false
+  /** What `held` was at the last tick, and for how many ticks the block at hand has grown. */
+  #heldAtTick: number
+  #growingTicks = 0
 
   private constructor(
     options: AnalyticsPartitionOptions,
@@ -75,6 +85,7 @@ class AnalyticsSession {
     this.#next = stand.next
     this.#ledgerCursor = stand.ledgerCursor
     this.#held = stand.done
+    this.#heldAtTick = stand.done
   }
 
   static async open(options: AnalyticsPartitionOptions): Promise<AnalyticsSession> {
@@ -113,13 +124,14 @@ class AnalyticsSession {
     return enough && (this.#next === null || this.#held >= this.#next.to)
   }
 
-  /** Inserts what may be inserted. At a tick, also what fills no block, and after looking where L stands by now. */
+  /** Inserts what may be inserted. At a tick it looks first where L stands by now, and takes also what fills no block. */
   async #advance(isTick: boolean): Promise<'overtaken' | null> {
+    const takesPart = isTick && !this.#waitsForMore()
     this.#isDelayed = false
     try {
-      if (isTick && !(await this.#refresh())) return 'overtaken'
+      if (isTick && this.#hasMore() && !(await this.#refresh())) return 'overtaken'
       for (;;) {
-        this.#next ??= await this.#record(isTick)
+        this.#next ??= await this.#record(takesPart)
         if (this.#next === null || this.#held < this.#next.to) break
         await this.#insert(this.#next)
       }
@@ -134,6 +146,19 @@ class AnalyticsSession {
     }
   }
 
+  /** Asked at each tick: whether the block at hand is worth waiting for. */
+  #waitsForMore(): boolean {
+    const hasGrown = this.#held > this.#heldAtTick && this.#records.length > SMALL_BLOCK_EVENTS
+    this.#heldAtTick = this.#held
+    this.#growingTicks = hasGrown ? this.#growingTicks + 1 : 0
+    return this.#growingTicks % GROWING_TICKS_MAX !== 0
+  }
+
+  /** Without it, where L stands does not matter: an idle partition asks Postgres for nothing. */
+  #hasMore(): boolean {
+    return this.#held > this.#done || this.#next !== null
+  }
+
   /** False when the blocks are not where this session left them, be it that the answer to its own last step was lost. */
   async #refresh(): Promise<boolean> {
     const stand = await this.#options.blocks.open(this.#options.partition)
@@ -141,7 +166,7 @@ class AnalyticsSession {
     return stand.done === this.#done && stand.next?.from === this.#next?.from && stand.next?.to === this.#next?.to
   }
 
-  async #record(isTick: boolean): Promise<Block | null> {
+  async #record(takesPart: boolean): Promise<Block | null> {
     const { partition, blocks, blockEventsMax } = this.#options
     const firstOfNext = this.#records[blockEventsMax]
     const reach = Math.min(this.#ledgerCursor, this.#held)
@@ -149,7 +174,7 @@ class AnalyticsSession {
     if (to <= this.#done) return null
     const last = this.#records[blockEventsMax - 1]
     const isWhole = last !== undefined && last.offset < to
-    if (!isWhole && !isTick) return null
+    if (!isWhole && !takesPart) return null
     const block = { from: this.#done, to }
     if (!(await blocks.record(partition, block))) throw new Overtaken()
     return block

@@ -4,14 +4,15 @@
  * the value (content type `application/cloudevents+json`, or none), and *binary*, attributes in `ce_` headers and the data
  * alone in the value. A function of the record alone: a replay decides the same again.
  *
- * An event of 443 bytes takes 9 µs (2 busy cores, Node 24), 4 of them in JSON.parse and 4 in the checks, which are written
- * by hand: they name the field, and the domain depends on no schema compiler.
+ * An event that is written plainly is read by `readPlainUsageEvent` in 2 µs. Any other takes 7 (2 busy cores, Node 24), 3 of them in
+ * JSON.parse and 4 in the checks, which are written by hand: they name the field, and the domain depends on no schema compiler.
  *
  * Source: github.com/cloudevents/spec, cloudevents/bindings/kafka-protocol-binding.md.
  */
 import { isUtf8 } from 'node:buffer'
 import { type DecodeLimits, decodeCloudEvent, isJsonContentType } from '../domain/tokens/decode-cloud-event.ts'
-import type { Decoded, Rejection, RejectionCode, UsageRecord } from '../domain/tokens/usage-event.ts'
+import { readPlainUsageEvent } from '../domain/tokens/plain-usage-event.ts'
+import type { Decoded, Rejection, RejectionCode, UsageEvent, UsageRecord } from '../domain/tokens/usage-event.ts'
 
 const ATTRIBUTES = ['specversion', 'id', 'source', 'type', 'subject', 'time'] as const
 const STRUCTURED_CONTENT_TYPE = /^application\/cloudevents\+json\s*(?:;|$)/i
@@ -20,8 +21,15 @@ const ANY_CLOUD_EVENTS = /^application\/cloudevents/i
 type Headers = UsageRecord['headers']
 
 export function decodeUsageEvent(record: UsageRecord, limits: DecodeLimits): Decoded {
+  const plain = readPlain(record, limits)
+  if (plain !== null) return { event: plain }
   const read = readEnvelope(record, limits.valueBytesMax)
   return 'rejection' in read ? read : decodeCloudEvent(read.envelope, record.arrivedAt, limits)
+}
+
+function readPlain({ value, headers, arrivedAt }: UsageRecord, limits: DecodeLimits): UsageEvent | null {
+  if (value === null || value.length > limits.valueBytesMax || modeOf(headers) !== 'structured') return null
+  return readPlainUsageEvent(value.toString('latin1'), arrivedAt, limits)
 }
 
 /** The CloudEvents envelope that a record holds, in either mode, with nothing looked at but its form. For any topic of ours. */

@@ -67,8 +67,13 @@ interface ShardStand {
 /** Events of a stretch by shard, and what of it can't be counted. */
 interface Decoding {
   readonly byShard: ReadonlyMap<number, MeteredEvent[]>
-  readonly records: ReadonlyMap<number, UsageRecord>
   readonly poison: readonly DeadLetter[]
+}
+
+/** Events of one shard, and the verdict of each in the same order. */
+interface Judged {
+  readonly events: readonly MeteredEvent[]
+  readonly verdicts: readonly Verdict[]
 }
 
 /** From one opening at L to the next: as long as nothing refuses, every record after L is counted in order. */
@@ -148,16 +153,16 @@ class MeterSession {
   }
 
   async #count(stretch: RecordBatch): Promise<boolean> {
-    const decoding = await this.#decode(stretch)
+    const { byShard, poison } = await this.#decode(stretch)
     const arrivedAt = stretch.records.at(-1)?.arrivedAt ?? this.#position.previousArrivedAt
-    const verdicts = new Map<number, Verdict>()
+    const judged: Judged[] = []
     const found: Cut[] = []
     const shardCursors = [...this.#position.shardCursors]
-    for (const [shard, events] of decoding.byShard) {
+    for (const [shard, events] of byShard) {
       const stand = this.#shards[shard]
       if (stand === undefined) throw new Error(`shard ${shard} of ${this.#shards.length} does not exist`)
       if (stretch.from < stand.cursor) {
-        for (const { offset } of events) verdicts.set(offset, stand.verdicts.get(offset) ?? 'counted')
+        judged.push({ events, verdicts: events.map(({ offset }) => stand.verdicts.get(offset) ?? 'counted') })
       } else {
         const reply = await this.#ports.meter.apply({
           ...stand.at,
@@ -168,23 +173,19 @@ class MeterSession {
         })
         if (reply.refused) return this.#fenced('redis')
         stand.cursor = stretch.to
-        events.forEach(({ offset }, i) => {
-          verdicts.set(offset, reply.verdicts[i] ?? 'counted')
-        })
+        judged.push({ events, verdicts: reply.verdicts })
         found.push(...reply.cuts.filter((cut) => !this.#knows(cut)))
       }
       shardCursors[shard] = stretch.to
     }
     // Cuts placed since the last batch: the ledger closes before this one.
     if (found.length > 0 && !((await this.#flush()) && (await this.#settle(found)))) return false
-    await this.#sum(decoding, verdicts)
+    const uncounted = await this.#sum(stretch, judged, poison)
     this.#position = { ...this.#position, cursor: stretch.to, previousArrivedAt: arrivedAt, shardCursors }
-    const uncounted: UncountedReason[] = decoding.poison.map(({ reason }) => reason)
-    for (const verdict of verdicts.values()) if (verdict !== 'counted') uncounted.push(verdict)
     tell('batchCounted', {
       partition: this.#options.partition,
       records: stretch.records.length,
-      counted: verdicts.size - (uncounted.length - decoding.poison.length),
+      counted: stretch.records.length - uncounted.length,
       uncounted,
       arrivedAt: arrivedAt ?? 0
     })
@@ -194,7 +195,6 @@ class MeterSession {
   /** What can't be decoded is a dead letter, acknowledged by the broker before any cursor passes it. */
   async #decode(stretch: RecordBatch): Promise<Decoding> {
     const byShard = new Map<number, MeteredEvent[]>()
-    const records = new Map<number, UsageRecord>()
     const { partition, shards } = this.#options
     const poison: DeadLetter[] = []
     for (const record of stretch.records) {
@@ -210,37 +210,48 @@ class MeterSession {
       const metered = { offset: record.offset, arrivedAt: record.arrivedAt, event }
       if (events === undefined) byShard.set(shard, [metered])
       else events.push(metered)
-      records.set(record.offset, record)
     }
     if (poison.length > 0) await this.#ports.deadLetters.append(poison)
-    return { byShard, records, poison }
+    return { byShard, poison }
   }
 
-  /** Conflicts are dead letters before L passes them. */
-  async #sum({ byShard, records, poison }: Decoding, verdicts: ReadonlyMap<number, Verdict>): Promise<void> {
+  /** Sums what was counted; answers why the rest was not. Conflicts are dead letters before L passes them. */
+  async #sum(
+    { records }: RecordBatch,
+    judged: readonly Judged[],
+    poison: readonly DeadLetter[]
+  ): Promise<UncountedReason[]> {
     const { partition } = this.#options
-    const letters: DeadLetter[] = []
-    for (const { record, reason, field, message } of poison)
+    const uncounted: UncountedReason[] = []
+    /** Why, by offset. */
+    const conflicts = new Map<number, string>()
+    for (const { record, reason, field, message } of poison) {
       this.#pending.leaveOut({ offset: record.offset, reason, field, message })
-    for (const events of byShard.values()) {
-      for (const { offset, event } of events) {
-        const verdict = verdicts.get(offset)
+      uncounted.push(reason)
+    }
+    for (const { events, verdicts } of judged) {
+      for (const [i, { offset, event }] of events.entries()) {
+        const verdict = verdicts[i]
+        if (verdict === undefined)
+          throw new Error(`the meter gave no verdict on offset ${offset} of partition ${partition}`)
         if (verdict === 'counted') {
           this.#pending.add(event)
           continue
         }
-        const reason: UncountedReason = verdict === 'conflict' ? 'conflict' : 'duplicate'
-        const message =
-          reason === 'conflict'
-            ? `event ${event.id} of source ${event.source} was counted before with other tokens, user or model`
-            : `event ${event.id} of source ${event.source} was counted before`
-        this.#pending.leaveOut({ offset, reason, field: 'id', message })
-        const record = records.get(offset)
-        if (reason === 'conflict' && record !== undefined)
-          letters.push({ partition, record, reason, field: 'id', message })
+        const before = `event ${event.id} of source ${event.source} was counted before`
+        const message = verdict === 'conflict' ? `${before} with other tokens, user or model` : before
+        this.#pending.leaveOut({ offset, reason: verdict, field: 'id', message })
+        uncounted.push(verdict)
+        if (verdict === 'conflict') conflicts.set(offset, message)
       }
     }
-    if (letters.length > 0) await this.#ports.deadLetters.append(letters)
+    if (conflicts.size === 0) return uncounted
+    const letters = records.flatMap((record): DeadLetter[] => {
+      const message = conflicts.get(record.offset)
+      return message === undefined ? [] : [{ partition, record, reason: 'conflict', field: 'id', message }]
+    })
+    await this.#ports.deadLetters.append(letters)
+    return uncounted
   }
 
   /** The ledger may be away at a tick: sums wait in memory, and quotas go on. */

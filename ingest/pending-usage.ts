@@ -1,7 +1,7 @@
 /** What a partition has counted in Redis and not yet written to the ledger: sums by ledger key, and the offsets left out. */
 import type { LedgerRow, Uncounted } from '../domain/ports.ts'
 import { quarterOf } from '../domain/tokens/quarter-hour.ts'
-import { NO_TOKENS, TOKEN_POOLS, type TokenPool, type TokenPools } from '../domain/tokens/token-pools.ts'
+import { NO_TOKENS, type TokenPool, type TokenPools } from '../domain/tokens/token-pools.ts'
 import type { UsageEvent } from '../domain/tokens/usage-event.ts'
 
 interface Sum {
@@ -45,11 +45,8 @@ export class PendingUsage {
       }
       this.#sums.set(key, sum)
     }
-    const ofKind = this.#tokens[event.kind]
-    for (const pool of TOKEN_POOLS) {
-      sum.tokens[pool] += event.tokens[pool]
-      ofKind[pool] += event.tokens[pool]
-    }
+    addPools(sum.tokens, event.tokens)
+    addPools(this.#tokens[event.kind], event.tokens)
     sum.events++
     this.#records++
   }
@@ -86,6 +83,21 @@ export class PendingUsage {
   }
 }
 
-function hasRoom(sum: Sum, event: UsageEvent): boolean {
-  return TOKEN_POOLS.every((pool) => Number.isSafeInteger(sum.tokens[pool] + event.tokens[pool]))
+/** Pool by pool in so many words: a loop over their names takes five times as long, for each event. */
+function addPools(sum: Record<TokenPool, number>, tokens: TokenPools): void {
+  sum.input += tokens.input
+  sum.cacheRead += tokens.cacheRead
+  sum.cacheWrite += tokens.cacheWrite
+  sum.output += tokens.output
+  sum.reasoning += tokens.reasoning
+}
+
+function hasRoom({ tokens: sum }: Sum, { tokens }: UsageEvent): boolean {
+  return (
+    Number.isSafeInteger(sum.input + tokens.input) &&
+    Number.isSafeInteger(sum.cacheRead + tokens.cacheRead) &&
+    Number.isSafeInteger(sum.cacheWrite + tokens.cacheWrite) &&
+    Number.isSafeInteger(sum.output + tokens.output) &&
+    Number.isSafeInteger(sum.reasoning + tokens.reasoning)
+  )
 }

@@ -95,7 +95,7 @@ export class RedisMeterRepair implements MeterRepair {
         repair.markMax = Math.max(repair.markMax, span)
         all.push(keys.mark(span, mark.bucket))
         at = marks.writeUInt32LE(i, at)
-        at += mark.id.copy(marks, at)
+        at += marks.write(mark.id, at, 'latin1')
         at = marks.writeUInt16LE(mark.fingerprint, at)
       })
       for (const { customerId } of part.customers) all.push(keys.limits(customerId), keys.used(customerId))

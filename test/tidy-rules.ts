@@ -155,7 +155,14 @@ function variablesOf(file: SourceFile): string[] {
       collect(/(?<![\w'"])([A-Z][A-Z0-9_]*)\b/g, fields)
     }
   }
-  return names.filter((name) => name !== undefined).filter((name) => !FOREIGN_VARIABLES.has(name))
+  return names
+    .filter((name) => name !== undefined)
+    .filter((name) => !FOREIGN_VARIABLES.has(name) && !isOfBench(path, name))
+}
+
+/** What the bench tells a process that it starts; nobody sets it by hand. */
+function isOfBench(path: string, name: string): boolean {
+  return path.startsWith('bench/') && name.startsWith('BENCH_')
 }
 
 export function findBareScripts(files: readonly SourceFile[]): string[] {

@@ -4,7 +4,7 @@
  */
 import type { CustomerKind } from '../customers/customer.ts'
 import type { JsonObject } from '../json.ts'
-import { parseRfc3339 } from '../tokens/rfc3339-time.ts'
+import { parseRfc3339 } from '../rfc3339-time.ts'
 import type { BillingInterval } from './billing-period.ts'
 import type { PlanContent, PlanLimit, PlanVersion, Price, PriceTier } from './plan.ts'
 

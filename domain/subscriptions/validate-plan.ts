@@ -4,10 +4,10 @@
  */
 import { type BodyFault, Place } from '../body-place.ts'
 import { CUSTOMER_KINDS } from '../customers/customer.ts'
+import { parseRfc3339 } from '../rfc3339-time.ts'
 import { TEXT_LENGTH_MAX } from '../tokens/decode-cloud-event.ts'
 import { isObject } from '../tokens/field-reader.ts'
 import { QUARTER_HOUR_MS } from '../tokens/quarter-hour.ts'
-import { parseRfc3339 } from '../tokens/rfc3339-time.ts'
 import { TOKEN_POOLS } from '../tokens/token-pools.ts'
 import { validateLimits } from '../tokens/validate-limits.ts'
 import { CHARGE_MODELS } from './plan.ts'

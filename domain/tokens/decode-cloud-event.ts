@@ -8,6 +8,8 @@
  *
  * A number is what a double makes of it, as with any JSON reader: 9007199254740993 arrives as 2^53 and is refused like it.
  */
+
+import { parseRfc3339 } from '../rfc3339-time.ts'
 import {
   FieldReader,
   type FieldScope,
@@ -18,7 +20,6 @@ import {
   shownKey
 } from './field-reader.ts'
 import { poolsFromProviderUsage } from './provider-usage.ts'
-import { parseRfc3339 } from './rfc3339-time.ts'
 import { NO_TOKENS, TOKEN_POOLS, type TokenPools, totalTokens } from './token-pools.ts'
 import { type Decoded, type RejectionCode, USAGE_EVENT_TYPE, type UsageEvent, VOID_EVENT_TYPE } from './usage-event.ts'
 

@@ -2,8 +2,11 @@
 import type { InboxBounds } from './partition-inbox.ts'
 
 export interface FetchTuning extends InboxBounds {
-  /** How long a broker holds an empty answer back: the delay of an event at low load, and the pace of an idle consumer. */
+  /** How long a broker holds an empty answer back: the pace of an idle consumer, and how late a full inbox is fetched for again. */
   readonly fetchWaitMs: number
+  /** After a fetch of fewer records than these in a partition, it waits so long for more: the delay of an event at low load. */
+  readonly lingerBelowRecords: number
+  readonly lingerMs: number
   /** Bytes of one partition in one fetch: the size of a batch under load. */
   readonly partitionBytesMax: number
   readonly fetchBytesMax: number
@@ -18,7 +21,9 @@ export const FETCH_TUNING: FetchTuning = {
   batchRecordsMax: 5_000,
   inboxRecordsMax: 20_000,
   inboxBytesMax: 16 * 1024 * 1024,
-  fetchWaitMs: 100,
+  fetchWaitMs: 250,
+  lingerBelowRecords: 100,
+  lingerMs: 20,
   partitionBytesMax: 1024 * 1024,
   fetchBytesMax: 10 * 1024 * 1024,
   partitionsConcurrentMax: 8,

@@ -1,6 +1,7 @@
 /** How every Kafka connection of the product is made: addresses, timeouts, logging, and what its errors mean. */
 import kafkajs, { Kafka, type KafkaConfig, logLevel } from 'kafkajs'
 import { RetryableError } from '../../domain/errors.ts'
+import { decodeRecordsOurselves } from './decode-record.ts'
 import { stopIdleTimers } from './idle-timer.ts'
 
 /** What the Kafka side asks of a logger; pino's has it. */
@@ -62,6 +63,7 @@ const RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 5 }
 
 export function createKafka(address: KafkaAddress, logger: Logger): Kafka {
   stopIdleTimers()
+  decodeRecordsOurselves()
   return new Kafka({
     brokers: [...address.brokers],
     clientId: address.clientId,

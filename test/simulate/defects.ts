@@ -120,8 +120,8 @@ export const DEFECTS: readonly Defect[] = [
     edits: [
       {
         file: 'ingest/meter-partition.ts',
-        find: `verdicts.set(offset, stand.verdicts.get(offset) ?? 'counted')`,
-        replace: `verdicts.set(offset, stand.verdicts.get(offset) ?? 'duplicate')`
+        find: `stand.verdicts.get(offset) ?? 'counted'`,
+        replace: `stand.verdicts.get(offset) ?? 'duplicate'`
       }
     ]
   },
@@ -159,8 +159,8 @@ export const DEFECTS: readonly Defect[] = [
     edits: [
       {
         file: 'ingest/meter-partition.ts',
-        find: `if (letters.length > 0) await this.#ports.deadLetters.append(letters)`,
-        replace: 'if (letters.length > 0) void this.#ports.deadLetters.append(letters)'
+        find: `await this.#ports.deadLetters.append(letters)`,
+        replace: 'void this.#ports.deadLetters.append(letters)'
       }
     ]
   }

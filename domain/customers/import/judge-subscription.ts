@@ -3,6 +3,7 @@
  * are the former service's, and so is usage before the quarter-hour of the import.
  */
 
+import { parseRfc3339 } from '../../rfc3339-time.ts'
 import { anchorOf, firstPeriod, type Period, periodAt } from '../../subscriptions/billing-period.ts'
 import { dayStart, localDay } from '../../subscriptions/local-day.ts'
 import { isLive, type Subscription } from '../../subscriptions/subscription.ts'
@@ -13,7 +14,6 @@ import {
   type Transition
 } from '../../subscriptions/subscription-life-cycle.ts'
 import { snapToQuarter } from '../../tokens/quarter-hour.ts'
-import { parseRfc3339 } from '../../tokens/rfc3339-time.ts'
 import type { Candidate, CustomerStanding, PlanStanding, SubscriptionStanding } from './customer-import.ts'
 import { type Fresh, type Judged, refused } from './judge-rows.ts'
 
