@@ -219,11 +219,6 @@ function fromFastify(error: FastifyError): ProblemError {
       return new ProblemError('unsupported-media-type', 'Send the content type that the OpenAPI document names.', {
         cause
       })
-    case 'FST_ERR_HANDLER_TIMEOUT':
-      return new ProblemError('timed-out', 'Try again; ask for less if it happens again.', {
-        retryAfterSeconds: 5,
-        cause
-      })
   }
   if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {
     return new ProblemError('malformed-request', error.message, { cause })

@@ -13,7 +13,7 @@ import type {
 import { RetryableError } from '../domain/errors.ts'
 import type { CompiledLimits } from '../domain/tokens/limit.ts'
 import { customerHash } from '../domain/tokens/shard.ts'
-import { TOKEN_POOLS, type TokenPools } from '../domain/tokens/token-pools.ts'
+import type { TokenPools } from '../domain/tokens/token-pools.ts'
 import type { ScriptName } from './scripts.ts'
 import type { Shards } from './shards.ts'
 
@@ -24,6 +24,7 @@ export interface QuotaMeterOptions {
   readonly now?: () => number
 }
 
+/** Id, max, used, held, when it resets, mode, what it says when unknown, why it is unknown, what is asked of it. */
 const WORDS_PER_LIMIT = 9
 /** Tells the scripts to ask Redis's own clock. */
 const REDIS_TIME = ''
@@ -54,10 +55,11 @@ export class RedisQuotaMeter implements QuotaMeter, LimitMeter {
     const reply = await this.#ask(customerId, 'meterCheck', [customerHash(customerId), ...who])
     if (typeof reply === 'string') return { known: false, why: reply, limits: [] }
     if (reply[0] === 'none') return { known: true, limits: null }
-    const countedUpTo = Number(reply[2])
-    const limits = decodeStanding(reply, 4)
-    if (Number(reply[1]) - countedUpTo > this.#staleAfterMs) return { known: false, why: 'stale', limits }
-    return { known: true, limits, countedUpTo, total: Number(reply[3]) }
+    const words = String(reply[1]).split('\n')
+    const countedUpTo = Number(words[1])
+    const limits = decodeStanding(words, 3)
+    if (Number(words[0]) - countedUpTo > this.#staleAfterMs) return { known: false, why: 'stale', limits }
+    return { known: true, limits, countedUpTo, total: Number(words[2]) }
   }
 
   async hold(ask: UsageAsk & { tokens: TokenPools; holdId: string; ttlMs: number }): Promise<HoldOutcome> {
@@ -158,7 +160,9 @@ function unavailable(shard: number, why: MeterUnknown): RetryableError {
 
 /** Pools in the order of TOKEN_POOLS; empty: keep those that are there. */
 function encodePools(tokens: TokenPools | null): string {
-  return tokens === null ? '' : JSON.stringify(TOKEN_POOLS.map((pool) => tokens[pool]))
+  if (tokens === null) return ''
+  const { input, cacheRead, cacheWrite, output, reasoning } = tokens
+  return `[${input},${cacheRead},${cacheWrite},${output},${reasoning}]`
 }
 
 function decodeHold(customerId: string, text: string): Hold {
@@ -211,22 +215,23 @@ function unknownOf(word: string): 'stale' | 'seeding' | 'windows-ran-out' {
   throw new Error(`the meter can't know for a reason that it doesn't have: ${word}`)
 }
 
-function decodeStanding(reply: readonly unknown[], from: number): LimitStanding[] {
+function decodeStanding(words: readonly unknown[], from: number): LimitStanding[] {
   const limits: LimitStanding[] = []
-  for (let i = from; i + WORDS_PER_LIMIT <= reply.length; i += WORDS_PER_LIMIT) {
-    const [id, max, used, held, resets, mode, whenUnknown, unknown, asked] = reply
-      .slice(i, i + WORDS_PER_LIMIT)
-      .map(String)
+  for (let i = from; i + WORDS_PER_LIMIT <= words.length; i += WORDS_PER_LIMIT) {
+    const max = Number(words[i + 1])
+    const used = Number(words[i + 2])
+    const held = Number(words[i + 3])
+    const unknown = words[i + 7]
     limits.push({
-      id: id ?? '',
-      max: Number(max),
-      used: Number(used),
-      held: Number(held),
-      remaining: Math.max(0, Number(max) - Number(used) - Number(held)),
-      resetsAt: Number(resets),
-      asked: Number(asked),
-      mode: mode === 'soft' ? 'soft' : 'hard',
-      whenUnknown: whenUnknown === 'allow' ? 'allow' : 'deny',
+      id: String(words[i]),
+      max,
+      used,
+      held,
+      remaining: Math.max(0, max - used - held),
+      resetsAt: Number(words[i + 4]),
+      asked: Number(words[i + 8]),
+      mode: words[i + 5] === 'soft' ? 'soft' : 'hard',
+      whenUnknown: words[i + 6] === 'allow' ? 'allow' : 'deny',
       unknown: unknown === 'seeding' || unknown === 'windows-ran-out' ? unknown : null
     })
   }

@@ -42,17 +42,37 @@ export interface Credentials {
 /** Tokens with many claims stay below; whatever is longer is not even hashed. */
 const CREDENTIAL_LENGTH_MAX = 8_192
 
-/** Puts authentication in front of every route that is registered afterwards, before its body is read. */
+/**
+ * Puts authentication in front of every route that is registered afterwards, before its body is read. A credential that is known waits
+ * for nothing: its request goes on at once.
+ */
 export function requireAccess(app: FastifyInstance, credentials: Credentials): void {
   const cache = new CredentialCache(credentials)
   app.decorateRequest('principal', null)
-  app.addHook('onRequest', async (request) => {
-    if (request.is404) return
-    const { access } = request.routeOptions.config
-    if (access === 'public') return
+  // What it throws or rejects with is the answer; a promise is waited for in place of `done`.
+  app.addHook('onRequest', (request, _reply, done) => {
+    if (request.is404) {
+      done()
+      return
+    }
+    const { access, takesBasic = false } = request.routeOptions.config
+    if (access === 'public') {
+      done()
+      return
+    }
     if (access === undefined) throw new ProblemError('access-denied', 'The route states no access.')
-    request.principal = await identify(request, credentials, cache)
-    authorize(request.principal, access)
+    const credential = presented(request, takesBasic)
+    const known = credential instanceof ProblemError ? undefined : recall(credential.hash, credentials, cache)
+    if (known) {
+      request.principal = known
+      authorize(known, access)
+      done()
+      return
+    }
+    return identify(request, { credential, takesBasic, credentials, cache }).then((principal) => {
+      request.principal = principal
+      authorize(principal, access)
+    })
   })
 }
 
@@ -61,16 +81,33 @@ export function findUndeclared(routes: readonly RouteOptions[]): string[] {
   return routes.filter(({ config }) => config?.access === undefined).map(({ method, url }) => `${method} ${url}`)
 }
 
-/** A credential that is known already costs a hash; one that is not is looked up, unless its address failed too often. */
-async function identify(request: FastifyRequest, credentials: Credentials, cache: CredentialCache): Promise<Principal> {
-  const { configuredKeys, rateLimits } = credentials
+interface Presented {
+  readonly text: string
+  readonly isToken: boolean
+  readonly hash: string
+}
+
+/** Null: it is known to be nobody's; undefined: it is looked up. Costs a hash and no more. */
+function recall(hash: string, { configuredKeys }: Credentials, cache: CredentialCache): Principal | null | undefined {
+  return findConfigured(configuredKeys, hash) ?? cache.recall(hash)
+}
+
+interface Claim {
+  /** Or why there is none to look up. */
+  readonly credential: Presented | ProblemError
+  readonly takesBasic: boolean
+  readonly credentials: Credentials
+  readonly cache: CredentialCache
+}
+
+/** Of a credential that is not known to be good: it is looked up, unless its address failed too often. */
+async function identify(request: FastifyRequest, claim: Claim): Promise<Principal> {
+  const { credential, takesBasic, credentials, cache } = claim
+  const { rateLimits } = credentials
   try {
-    const { text, isToken } = presented(request)
-    const hash = hashOf(text)
-    const configured = findConfigured(configuredKeys, hash)
-    if (configured !== null) return configured
+    if (credential instanceof ProblemError) throw credential
+    const { text, isToken, hash } = credential
     const recalled = cache.recall(hash)
-    if (recalled) return recalled
     await rateLimits.refuseGuesses(request)
     const found = recalled === undefined ? await cache.ask(hash, () => lookUp(text, isToken, credentials)) : recalled
     if (found === null) throw unknownKey()
@@ -78,24 +115,23 @@ async function identify(request: FastifyRequest, credentials: Credentials, cache
   } catch (error) {
     if (!(error instanceof ProblemError) || statusOfProblem(error.code) !== 401) throw error
     await rateLimits.noteGuess(request)
-    throw request.routeOptions.config.takesBasic === true ? askingForBasic(error) : error
+    throw takesBasic ? askingForBasic(error) : error
   }
 }
 
-function presented(request: FastifyRequest): { readonly text: string; readonly isToken: boolean } {
-  const { authorization } = request.headers
+function presented({ headers }: FastifyRequest, takesBasic: boolean): Presented | ProblemError {
+  const { authorization } = headers
   if (authorization === undefined) {
-    const key = request.headers['x-api-key']
+    const key = headers['x-api-key']
     if (typeof key === 'string' && key !== '') return bounded(key, false)
-    throw refusal(
+    return refusal(
       'authentication-required',
       'Send an API key or a token as `Authorization: Bearer`, or a key as `X-API-Key`.'
     )
   }
-  const { takesBasic = false } = request.routeOptions.config
   const text = takesBasic ? bearerOrPassword(authorization) : bearer(authorization)
   if (text === undefined) {
-    throw refusal('authentication-required', 'Authorization must be `Bearer` and the API key or token.')
+    return refusal('authentication-required', 'Authorization must be `Bearer` and the API key or token.')
   }
   return bounded(text, text.includes('.'))
 }
@@ -117,9 +153,8 @@ function askingForBasic({ code, message }: ProblemError): ProblemError {
   })
 }
 
-function bounded(text: string, isToken: boolean): { readonly text: string; readonly isToken: boolean } {
-  if (text.length > CREDENTIAL_LENGTH_MAX) throw unknownKey()
-  return { text, isToken }
+function bounded(text: string, isToken: boolean): Presented | ProblemError {
+  return text.length > CREDENTIAL_LENGTH_MAX ? unknownKey() : { text, isToken, hash: hashOf(text) }
 }
 
 async function lookUp(text: string, isToken: boolean, credentials: Credentials): Promise<Known | null> {

@@ -36,15 +36,19 @@ export function grantableScopes(routes: readonly RouteOptions[], principal: Prin
  * of one that does not exist; a query that may name a customer and does not is narrowed to the credential's own.
  */
 export function keepToOwnCustomer(app: FastifyInstance): void {
-  app.addHook('preHandler', async (request) => {
+  app.addHook('preHandler', (request, _reply, done) => {
     const own = request.principal?.customerId ?? null
-    if (own === null) return
-    for (const part of [request.params, request.query, request.body]) {
-      const named = isRecord(part) ? part.customerId : undefined
-      if (named !== undefined && named !== null && named !== own) throw unknownCustomer(named)
-    }
-    if (isRecord(request.query) && namesCustomers(request)) request.query.customerId = own
+    if (own !== null) keepTo(own, request)
+    done()
   })
+}
+
+function keepTo(own: string, request: FastifyRequest): void {
+  for (const part of [request.params, request.query, request.body]) {
+    const named = isRecord(part) ? part.customerId : undefined
+    if (named !== undefined && named !== null && named !== own) throw unknownCustomer(named)
+  }
+  if (isRecord(request.query) && namesCustomers(request)) request.query.customerId = own
 }
 
 function namesCustomers({ routeOptions: { schema } }: FastifyRequest): boolean {

@@ -39,8 +39,7 @@ export function refundRoutes(api: Api, dependencies: RefundDependencies): void {
   api.post(
     '/v1/payments/:paymentId/refund',
     {
-      config: { access: WRITE_PAYMENTS },
-      handlerTimeout: ASKING_TIMEOUT_MS,
+      config: { access: WRITE_PAYMENTS, answerWithinMs: ASKING_TIMEOUT_MS },
       schema: {
         operationId: 'refundPayment',
         tags: ['payments'],

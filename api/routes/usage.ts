@@ -114,8 +114,7 @@ export function usageRoutes(api: Api, { usageQueries }: { readonly usageQueries:
   api.get(
     '/v1/usage',
     {
-      config: { access: { scope: 'usage:read', roles: EVERY_ROLE } },
-      handlerTimeout: 60_000,
+      config: { access: { scope: 'usage:read', roles: EVERY_ROLE }, answerWithinMs: 60_000 },
       schema: {
         operationId: 'queryUsage',
         tags: ['usage'],

@@ -1,5 +1,5 @@
 /** A credential of the platform or of one customer, as it is kept: never its secret, which is told once, when it is made. */
-import { createHash, randomBytes } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 
 export interface ApiKey {
@@ -85,7 +85,7 @@ export function isWellFormed(secret: string): boolean {
 
 /** What is kept of a secret: the 64 hexadecimal digits of its SHA-256. */
 export function hashOf(secret: string): string {
-  return createHash('sha256').update(secret).digest('hex')
+  return hash('sha256', secret, 'hex')
 }
 
 function base62(value: bigint, length: number): string {

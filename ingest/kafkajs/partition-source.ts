@@ -22,6 +22,16 @@ const VERIFY_TIMEOUT_MS = 10_000
 /** How far before the cursor the last record is looked for: before it may stand transaction markers. */
 const VERIFY_STEPS = [1, 64, 4_096] as const
 
+/**
+ * A share of an interval, in [0, 1), different for each partition however many there are: flushes of all partitions at once would
+ * keep Postgres and the processors busy for a tenth of a second, and whatever is to be counted waits.
+ */
+function spreadOf(partition: number): number {
+  return (partition * GOLDEN_RATIO) % 1
+}
+
+const GOLDEN_RATIO = (1 + Math.sqrt(5)) / 2
+
 export class KafkaPartitionSource implements PartitionSource {
   readonly #options: PartitionSourceOptions
   readonly #inbox: PartitionInbox
@@ -66,7 +76,7 @@ export class KafkaPartitionSource implements PartitionSource {
       this.#inbox.skipTo(bounds.first)
     }
     this.#given = offset
-    this.#nextTickAt = Date.now() + this.#options.flushIntervalMs
+    this.#nextTickAt = Date.now() + this.#options.flushIntervalMs * (1 + spreadOf(partition))
     fetcher.follow(partition, this.#inbox)
     this.#isOpen = true
   }
