@@ -2,6 +2,7 @@
 
 import type { UsageEvent } from '../../domain/tokens/usage-event.ts'
 import { encodeUsageEvent } from '../../ingest/encode-usage-event.ts'
+import { MODELS } from '../../stack/demo/events.ts'
 import { Random } from '../../stack/demo/random.ts'
 
 export interface TrafficShape {
@@ -21,14 +22,6 @@ export interface UsageMessage {
   readonly headers: Readonly<Record<string, string>>
 }
 
-const MODELS = [
-  'gpt-5.1',
-  'gpt-5.1-mini',
-  'claude-opus-4-5',
-  'claude-haiku-4-5',
-  'gemini-3-pro',
-  'nova-2-lite'
-] as const
 const USERS_PER_CUSTOMER = 5
 const MODELS_PER_CUSTOMER = 2
 const REPEATS = 0.02

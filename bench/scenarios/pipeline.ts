@@ -1,6 +1,6 @@
 /** The way of an event, against what kafkajs takes alone and against the design that comes to mind first. */
 import { randomBytes } from 'node:crypto'
-import { connectRedis } from '../../meter/connect.ts'
+import { deleteKeys } from '../../stack/installation/make-installation.ts'
 import { runProduct } from '../harness/product-run.ts'
 import { runMember } from '../harness/run-member.ts'
 import type { Bench, OpenScenario, Scenario } from '../harness/scenario.ts'
@@ -74,14 +74,4 @@ async function runNaive(bench: Bench, part: { topic: string; records: number }) 
 function memberEnvironment({ urls }: Bench, { topic, records }: { topic: string; records: number }) {
   const name = `bench-${randomBytes(4).toString('hex')}`
   return { ...urls, BENCH_TOPIC: topic, BENCH_RECORDS: String(records), BENCH_GROUP: name, BENCH_PREFIX: name }
-}
-
-async function deleteKeys(url: string, match: string): Promise<void> {
-  const redis = connectRedis({ url, commandTimeoutMs: 10_000, autoPipelining: false })
-  if ('scanStream' in redis) {
-    for await (const keys of redis.scanStream({ match, count: 1_000 })) {
-      if (Array.isArray(keys) && keys.length > 0) await redis.unlink(...keys.map(String))
-    }
-  }
-  redis.disconnect()
 }

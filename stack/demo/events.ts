@@ -51,7 +51,7 @@ export interface Account {
   readonly billable: Map<string, DemoTokens>
 }
 
-const MODELS = [
+export const MODELS = [
   'gpt-5.1',
   'gpt-5.1-mini',
   'claude-opus-4-5',

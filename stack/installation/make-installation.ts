@@ -79,7 +79,7 @@ async function remove(
 }
 
 /** Of one server: what lies on a cluster goes with the cluster, which a test has started for itself. */
-async function deleteKeys(url: string, match: string): Promise<void> {
+export async function deleteKeys(url: string, match: string): Promise<void> {
   const redis = connectRedis({ url, commandTimeoutMs: 5_000, autoPipelining: false })
   if ('scanStream' in redis) {
     for await (const keys of redis.scanStream({ match, count: 1_000 })) {
