@@ -4,18 +4,16 @@
  * timetable that no slow answer holds up. A line a second, a summary, and every store held against what was sent: exit code 1 when
  * one of them differs, or when a process ended unasked. Ctrl-C ends the sending early; what was sent is judged all the same.
  */
-import { createWriteStream, mkdirSync } from 'node:fs'
-import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command, InvalidArgumentError } from 'commander'
 import { Database } from '../sql/connect.ts'
-import { createProcessLog } from '../stack/commands/process-log.ts'
+import { keepProcessLog } from '../stack/commands/process-log.ts'
 import type { DemoApi } from '../stack/demo/demo-api.ts'
 import { awaitDrained } from '../stack/installation/await-drained.ts'
 import { type Installation, makeInstallation } from '../stack/installation/make-installation.ts'
 import { createProgress } from '../stack/machine/progress.ts'
 import { planProcesses } from '../stack/processes.ts'
-import { type ServiceUrls, stackFolder, startServices } from '../stack/services.ts'
+import { type ServiceUrls, startServices } from '../stack/services.ts'
 import { Supervisor } from '../stack/supervisor.ts'
 import { serviceCpuMicros, serviceCpuSince } from './harness/cpu-time.ts'
 import { benchKafka } from './harness/usage-topic.ts'
@@ -83,28 +81,18 @@ async function runProcesses(soak: Soak): Promise<SoakResult> {
   const { definitions, apiUrl, apiKey } = await planProcesses(urls, installation.environment)
   if (apiKey === null) throw new Error('API_KEYS is set, so the soak has no key of its own: unset it')
   const names = definitions.map(({ name }) => name)
-  const logFile = join(stackFolder(), 'logs', 'load.log')
-  mkdirSync(dirname(logFile), { recursive: true })
-  const keep = createWriteStream(logFile)
-  const log = createProcessLog(names, (text) => keep.write(text))
-  const say = createProcessLog(names, (text) => process.stderr.write(text))
-  const supervisor = new Supervisor({
-    definitions,
-    onLine: (name, line) => {
-      log(name, line)
-      if (!line.startsWith('{') || /"level":"(error|fatal)"/.test(line)) say(name, line)
-    }
-  })
+  const log = keepProcessLog(names, 'load.log')
+  const supervisor = new Supervisor({ definitions, onLine: log.onLine })
   try {
     for (const { name } of definitions) supervisor.start(name)
     await Promise.all(names.map((name) => supervisor.waitReady(name)))
     const api = { url: apiUrl, key: apiKey }
-    progress(`${names.join(', ')} run, their log in ${logFile}; setting limits for ${choice.customers} customers`)
+    progress(`${names.join(', ')} run, their log in ${log.file}; setting limits for ${choice.customers} customers`)
     await setSoakLimits(api, choice.customers)
     return await runTraffic({ ...soak, supervisor, api })
   } finally {
     await supervisor.stopAll()
-    keep.end()
+    log.end()
   }
 }
 

@@ -3,8 +3,8 @@
  * events) with repeats, contradictions, late and broken records in it, kills the meter consumer on the way, shows that nothing was
  * lost or counted twice, and bills it: each invoice as the demo itself reckons it. Exit code 1 when something was not so.
  */
-import { createWriteStream, mkdirSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { SingleBar } from 'cli-progress'
 import { Command } from 'commander'
 import type { UncountedReason } from '../../domain/tokens/usage-event.ts'
@@ -31,7 +31,7 @@ import { createProgress } from '../machine/progress.ts'
 import { planProcesses } from '../processes.ts'
 import { stackFolder, startServices } from '../services.ts'
 import { Supervisor } from '../supervisor.ts'
-import { createProcessLog } from './process-log.ts'
+import { keepProcessLog } from './process-log.ts'
 
 const TRACE = join(projectFolder(), 'bench/traces/azure-llm-inference-2023-conversation.csv')
 const SEED = 20_231_116
@@ -70,18 +70,8 @@ async function runDemo(installation: Installation): Promise<DemoResult> {
   const { definitions, apiUrl, apiKey } = await planProcesses(services.urls, environmentOf(installation))
   if (apiKey === null) throw new Error('API_KEYS is set, so the demo has no key of its own: unset it')
   const names = definitions.map(({ name }) => name)
-  const say = createProcessLog(names, (text) => process.stderr.write(text))
-  const logFile = join(stackFolder(), 'logs', 'demo.log')
-  mkdirSync(dirname(logFile), { recursive: true })
-  const keep = createWriteStream(logFile)
-  const log = createProcessLog(names, (text) => keep.write(text))
-  const supervisor = new Supervisor({
-    definitions,
-    onLine: (name, line) => {
-      log(name, line)
-      if (!line.startsWith('{') || /"level":"(error|fatal)"/.test(line)) say(name, line)
-    }
-  })
+  const log = keepProcessLog(names, 'demo.log')
+  const supervisor = new Supervisor({ definitions, onLine: log.onLine })
   try {
     for (const { name } of definitions) supervisor.start(name)
     await Promise.all(definitions.map(({ name }) => supervisor.waitReady(name)))
@@ -96,7 +86,7 @@ async function runDemo(installation: Installation): Promise<DemoResult> {
     return await meterTraffic({ installation, supervisor, api, enrolment })
   } finally {
     await supervisor.stopAll()
-    keep.end()
+    log.end()
   }
 }
 
