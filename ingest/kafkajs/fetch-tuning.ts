@@ -4,7 +4,7 @@ import type { InboxBounds } from './partition-inbox.ts'
 export interface FetchTuning extends InboxBounds {
   /** How long a broker holds an empty answer back: the pace of an idle consumer, and how late a full inbox is fetched for again. */
   readonly fetchWaitMs: number
-  /** After a fetch of fewer records than these in a partition, it waits so long for more: the delay of an event at low load. */
+  /** After a fetch of fewer records than these in a partition, the next one waits so long: the delay of an event at low load. */
   readonly lingerBelowRecords: number
   readonly lingerMs: number
   /** Bytes of one partition in one fetch: the size of a batch under load. */
