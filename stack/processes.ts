@@ -28,7 +28,7 @@ export async function planProcesses(urls: ServiceUrls, extra: Record<string, str
   }
   const definitions = [
     await planConsumer('meter', shared),
-    await planConsumer('analytics', shared, RUN_WITH_ANALYTICS),
+    await planConsumer('analytics', shared, ['analytics', ...RUN_WITH_ANALYTICS]),
     await planBilling(shared),
     api
   ]
@@ -38,16 +38,17 @@ export async function planProcesses(urls: ServiceUrls, extra: Record<string, str
 /** Consumers that have little to do share a process. */
 const RUN_WITH_ANALYTICS = ['audit', 'relay', 'webhooks']
 
-async function planConsumer(
+/** A process of ingest/. Several may run the same consumers: they share the partitions. */
+export async function planConsumer(
   name: string,
   shared: Readonly<Record<string, string>>,
-  others: readonly string[] = []
+  consumers: readonly string[] = [name]
 ): Promise<ProcessDefinition> {
   const port = String(await findFreePort())
   return {
     name,
     entry: 'ingest/main.ts',
-    environment: { ...shared, CONSUMERS: [name, ...others].join(','), METRICS_PORT: port },
+    environment: { ...shared, CONSUMERS: consumers.join(','), METRICS_PORT: port },
     readyUrl: `http://127.0.0.1:${port}/readyz`
   }
 }

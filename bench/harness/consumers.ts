@@ -1,19 +1,15 @@
 /** Consumers as processes that stay: the product's and those of kafkajs alone, for scenarios that watch them while something else happens. */
 import type { Kafka } from 'kafkajs'
-import { planProcesses } from '../../stack/processes.ts'
+import { planConsumer } from '../../stack/processes.ts'
 import { type ProcessDefinition, Supervisor } from '../../stack/supervisor.ts'
 import type { Bench } from './scenario.ts'
 
-/** The product's consumers as `npm start` runs them, but for those that share a process with analytics there. */
+/** The product's consumers, each a process of its own. */
 export async function planConsumers(
-  { urls }: Bench,
   environment: Readonly<Record<string, string>>,
   names: readonly string[]
 ): Promise<readonly ProcessDefinition[]> {
-  const { definitions } = await planProcesses(urls, environment)
-  return definitions
-    .filter(({ name }) => names.includes(name))
-    .map((one) => ({ ...one, environment: { ...one.environment, CONSUMERS: one.name } }))
+  return Promise.all(names.map((name) => planConsumer(name, environment)))
 }
 
 export interface StockPlan {

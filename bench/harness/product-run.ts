@@ -3,9 +3,10 @@ import { once } from 'node:events'
 import { connectRedis } from '../../meter/connect.ts'
 import { ShardKeys } from '../../meter/keys.ts'
 import { Database } from '../../sql/connect.ts'
+import { readDone } from '../../stack/installation/await-drained.ts'
 import { type Installation, makeInstallation } from '../../stack/installation/make-installation.ts'
-import { findFreePort } from '../../stack/machine/ports.ts'
-import { type ProcessDefinition, Supervisor } from '../../stack/supervisor.ts'
+import { planConsumer } from '../../stack/processes.ts'
+import { Supervisor } from '../../stack/supervisor.ts'
 import type { Bench, Reading } from './scenario.ts'
 import { SettledGroup } from './settled-group.ts'
 import { timeConsumption } from './time-consumption.ts'
@@ -40,7 +41,7 @@ type Environment = Readonly<Record<string, string>>
 async function timeProduct(installation: Installation, run: ProductRun): Promise<Reading> {
   const environment: Environment = { ...installation.environment, USAGE_TOPIC: run.topic, ...run.environment }
   const definitions = await Promise.all(
-    Object.entries(run.processes).map(([name, consumers]) => planConsumer({ name, consumers, environment }))
+    Object.entries(run.processes).map(([name, consumers]) => planConsumer(name, environment, [consumers]))
   )
   const lines: string[] = []
   const group = run.startsSettled ? await SettledGroup.hold(environment.DATABASE_URL ?? '') : null
@@ -77,20 +78,6 @@ async function timeProduct(installation: Installation, run: ProductRun): Promise
   }
 }
 
-async function planConsumer(of: {
-  readonly name: string
-  readonly consumers: string
-  readonly environment: Environment
-}): Promise<ProcessDefinition> {
-  const port = String(await findFreePort())
-  return {
-    name: of.name,
-    entry: 'ingest/main.ts',
-    environment: { ...of.environment, CONSUMERS: of.consumers, METRICS_PORT: port },
-    readyUrl: `http://127.0.0.1:${port}/readyz`
-  }
-}
-
 interface Progress {
   readonly read: () => Promise<number>
   readonly close: () => Promise<void>
@@ -117,7 +104,7 @@ function watchMeter(environment: Environment): Progress {
   }
 }
 
-/** How far the slower of ledger and ClickHouse is; before the migrations have run, nowhere. */
+/** How far the slower of ledger and ClickHouse is. */
 function watchStores({ DATABASE_URL = '' }: Environment): Progress {
   const database = new Database({
     databaseUrl: DATABASE_URL,
@@ -127,16 +114,19 @@ function watchStores({ DATABASE_URL = '' }: Environment): Progress {
   })
   return {
     read: async () => {
-      const [made] = await database.query<{ made: boolean }>('look for the ledger', {
-        text: `select to_regclass('analytics_partition') is not null as made`
-      })
-      if (made?.made !== true) return 0
-      const [done] = await database.query<{ ledger: string; analytics: string }>('read how far the consumers are', {
-        text: `select (select coalesce(sum(ledger_cursor), 0) from usage_partition) as ledger,
-                      (select coalesce(sum(done), 0) from analytics_partition) as analytics`
-      })
-      return Math.min(Number(done?.ledger ?? 0), Number(done?.analytics ?? 0))
+      const { ledger, analytics } = await readDoneSoFar(database)
+      return Math.min(ledger, analytics)
     },
     close: () => database.close()
   }
+}
+
+/** As `readDone`; before the migrations have run, nothing is done. */
+export async function readDoneSoFar(
+  database: Database
+): Promise<{ readonly ledger: number; readonly analytics: number }> {
+  const [made] = await database.query<{ made: boolean }>('look for the ledger', {
+    text: `select to_regclass('analytics_partition') is not null as made`
+  })
+  return made?.made === true ? readDone(database) : { ledger: 0, analytics: 0 }
 }

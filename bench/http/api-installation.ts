@@ -79,19 +79,6 @@ async function planApis(bench: Bench, { environment }: Installation, count: numb
   return { definitions: [meter, ...apis], urls, key: plan.apiKey }
 }
 
-/** A hard limit on all tokens, unless `change` says otherwise. */
-export function limit(id: string, max: number, change: object): object {
-  return {
-    id,
-    scope: { kind: 'customer' },
-    measure: { kind: 'total' },
-    max,
-    mode: 'hard',
-    whenUnknown: 'deny',
-    ...change
-  }
-}
-
 /** The same limits for each customer. */
 export async function putLimits(
   api: DemoApi,

@@ -9,11 +9,12 @@ import { NO_TOKENS } from '../../domain/tokens/token-pools.ts'
 import type { UsageEvent } from '../../domain/tokens/usage-event.ts'
 import { encodeUsageEvent } from '../../ingest/encode-usage-event.ts'
 import { KafkaUsageEventLog } from '../../ingest/usage-producer.ts'
+import { limit } from '../../stack/demo/limits.ts'
 import { Random } from '../../stack/demo/random.ts'
 import { cpuMicros } from '../harness/cpu-time.ts'
 import type { Bench, OpenScenario, Reading, Scenario, Side } from '../harness/scenario.ts'
 import { benchKafka } from '../harness/usage-topic.ts'
-import { type ApiInstallation, awaitUsed, limit, putLimits, startApis } from '../http/api-installation.ts'
+import { type ApiInstallation, awaitUsed, putLimits, startApis } from '../http/api-installation.ts'
 import { type HttpAnswer, RequestPool } from '../http/request-pool.ts'
 
 const SEED = 20_261_128
@@ -95,7 +96,7 @@ interface Call {
 async function admitted(of: Admission): Promise<Reading> {
   const { how, customerId, callsEach, apis, pool } = of
   const { calls, max } = makeCalls(customerId, callsEach)
-  await putLimits(apis.api, [customerId], [limit(LIMIT, max, { window: { kind: 'rolling', hours: 24 } })])
+  await putLimits(apis.api, [customerId], [limit(LIMIT, { max, window: { kind: 'rolling', hours: 24 } })])
   await awaitUsed(apis.api, customerId, { limit: LIMIT, used: 0 })
   const ask = how === 'holds' ? hold : check
   const tally = { admitted: 0, refused: 0, unknown: 0, tokens: 0 }

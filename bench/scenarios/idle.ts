@@ -48,7 +48,7 @@ async function openIdle(bench: Bench): Promise<OpenScenario> {
   const installation = await makeInstallation(urls, 'bench')
   opened.defer(() => installation.remove())
   const definitions = [
-    ...(await planConsumers(bench, { ...installation.environment, ...DEFAULTS }, PRODUCT)),
+    ...(await planConsumers({ ...installation.environment, ...DEFAULTS }, PRODUCT)),
     ...STOCK.map((name, i) => planStock(urls, { name, topic, group: groups[i] ?? '' }))
   ]
   const supervisor = superviseAll({ definitions, progress })

@@ -8,21 +8,14 @@ import { totalTokens } from '../../domain/tokens/token-pools.ts'
 import type { UsageEvent } from '../../domain/tokens/usage-event.ts'
 import { encodeUsageEvent } from '../../ingest/encode-usage-event.ts'
 import { KafkaUsageEventLog } from '../../ingest/usage-producer.ts'
+import { limit } from '../../stack/demo/limits.ts'
 import { Random } from '../../stack/demo/random.ts'
 import { findFreePort } from '../../stack/machine/ports.ts'
 import { Supervisor } from '../../stack/supervisor.ts'
 import type { Bench, OpenScenario, Ratio, Reading, Scenario, Side } from '../harness/scenario.ts'
 import { customerName, usageEvents } from '../harness/usage-records.ts'
 import { benchKafka } from '../harness/usage-topic.ts'
-import {
-  type ApiInstallation,
-  awaitUsed,
-  limit,
-  putLimits,
-  redisPids,
-  setKeys,
-  startApis
-} from '../http/api-installation.ts'
+import { type ApiInstallation, awaitUsed, putLimits, redisPids, setKeys, startApis } from '../http/api-installation.ts'
 import { LoadGenerator } from '../http/load-generator.ts'
 import type { LoadJob, LoadReport } from '../http/load-job.ts'
 
@@ -129,8 +122,8 @@ async function openSides(bench: Bench, opened: AsyncDisposableStack): Promise<re
 async function countUsage({ urls }: Bench, { api, installation }: ApiInstallation): Promise<void> {
   const customers = Array.from({ length: CUSTOMERS }, (_, rank) => customerName(rank))
   await putLimits(api, customers, [
-    limit('month', MAX, { window: { kind: 'month' } }),
-    limit('user-day', MAX, { scope: { kind: 'each-user' }, window: { kind: 'day' } })
+    limit('month', { max: MAX, window: { kind: 'month' } }),
+    limit('user-day', { max: MAX, scope: { kind: 'each-user' }, window: { kind: 'day' } })
   ])
   const used = new Map<string, number>()
   const events: UsageEvent[] = []

@@ -17,7 +17,9 @@ import { loadConfig } from '../../monitoring/load-config.ts'
 import { Database } from '../../sql/connect.ts'
 import { makeInstallation } from '../../stack/installation/make-installation.ts'
 import { waitUntil } from '../../stack/machine/wait-until.ts'
-import { planConsumers, superviseAll } from '../harness/consumers.ts'
+import { planConsumer } from '../../stack/processes.ts'
+import { superviseAll } from '../harness/consumers.ts'
+import { readDoneSoFar } from '../harness/product-run.ts'
 import type { Bench, OpenScenario, Reading, Scenario } from '../harness/scenario.ts'
 import { timeConsumption } from '../harness/time-consumption.ts'
 import { customerName, usageEvents, usageMessages } from '../harness/usage-records.ts'
@@ -159,7 +161,7 @@ async function timeToLedger({ log, environment, stores }: Run): Promise<Reading>
 }
 
 async function planMeter(bench: Bench, environment: Readonly<Record<string, string>>) {
-  const definitions = await planConsumers(bench, environment, ['meter'])
+  const definitions = [await planConsumer('meter', environment)]
   const metricsUrl = `http://127.0.0.1:${definitions[0]?.environment.METRICS_PORT}/metrics`
   return { supervisor: superviseAll({ definitions, progress: bench.progress }), metricsUrl }
 }
@@ -204,16 +206,9 @@ class Stores {
     return [...cursors.values()].reduce((sum, cursor) => sum + cursor, 0)
   }
 
-  /** Records before L; before the migrations have run, none. */
+  /** Records before L. */
   async ledgerRecords(): Promise<number> {
-    const [made] = await this.#database.query<{ made: boolean }>('look for the ledger', {
-      text: `select to_regclass('usage_partition') is not null as made`
-    })
-    if (made?.made !== true) return 0
-    const [done] = await this.#database.query<{ records: string }>('read how far the ledger is', {
-      text: 'select coalesce(sum(ledger_cursor), 0) as records from usage_partition'
-    })
-    return Number(done?.records ?? 0)
+    return (await readDoneSoFar(this.#database)).ledger
   }
 
   /** Sum of the differences from the account: Redis's and the ledger's, of each customer. */

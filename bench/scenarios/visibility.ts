@@ -32,11 +32,11 @@ import { type Installation, makeInstallation } from '../../stack/installation/ma
 import { waitUntil } from '../../stack/machine/wait-until.ts'
 import { deleteGroups, planConsumers, planStock, startAll, superviseAll } from '../harness/consumers.ts'
 import type { Bench, OpenScenario, Reading, Scenario } from '../harness/scenario.ts'
-import { underTraffic } from '../harness/steady-producer.ts'
 import { customerName, usageEvents } from '../harness/usage-records.ts'
 import { benchKafka, deleteTopic, fillTopic, PARTITIONS } from '../harness/usage-topic.ts'
 import { LatencyHistogram } from '../http/latency-histogram.ts'
 import { poisson } from '../http/schedule.ts'
+import { underTraffic } from '../soak/under-traffic.ts'
 
 const SEED = 20_261_128
 /** Half of what the whole pipeline gets through on two cores that it shares with its stores, its producer and us. */
@@ -90,7 +90,7 @@ async function openVisibility(bench: Bench): Promise<OpenScenario> {
   await using opened = new AsyncDisposableStack()
   const installation = await makeInstallation(bench.urls, 'bench')
   opened.defer(() => installation.remove())
-  const definitions = await planConsumers(bench, installation.environment, ['meter', 'analytics'])
+  const definitions = await planConsumers(installation.environment, ['meter', 'analytics'])
   const supervisor = superviseAll({ definitions, progress: bench.progress })
   opened.defer(() => supervisor.stopAll())
   await startAll(supervisor)
@@ -244,7 +244,7 @@ interface TrafficRun {
 /** Probes among steady traffic; ends when each of them was seen. */
 async function runTraffic({ bench, kafka, topic, round, probes }: TrafficRun): Promise<Reading> {
   const { KAFKA_BROKERS: brokers } = bench.urls
-  const traffic = { brokers, topic, seed: SEED + round, eventsPerSecond: EVENTS_PER_SECOND, customers: CUSTOMERS }
+  const traffic = { brokers, topic, seed: SEED + round, perSecond: EVENTS_PER_SECOND, customers: CUSTOMERS }
   const producer = kafka.producer({ createPartitioner: partitionByCustomer, allowAutoTopicCreation: false })
   await producer.connect()
   try {

@@ -1,6 +1,7 @@
 /** How far the ledger is behind the log: what was sent and is not yet counted for good. */
 import type { Admin } from 'kafkajs'
 import type { Database } from '../../sql/connect.ts'
+import { readDone } from '../../stack/installation/await-drained.ts'
 
 export interface Lag {
   /** Records whose effect is in the ledger: the sum of L over partitions. */
@@ -39,10 +40,7 @@ export class ConsumerLag {
   /** The log is read first, so a record that arrives in between is not taken for lag. */
   async look(): Promise<Lag> {
     const ends = await this.#admin.fetchTopicOffsets(this.#topic)
-    const [row] = await this.#database.query<{ counted: string }>('read how far the ledger is', {
-      text: `select coalesce(sum(ledger_cursor), 0) as counted from usage_partition`
-    })
-    const counted = Number(row?.counted ?? 0)
+    const { ledger: counted } = await readDone(this.#database)
     const records = Math.max(0, ends.reduce((sum, { high }) => sum + Number(high), 0) - counted)
     this.#last = records
     this.#most = Math.max(this.#most, records)

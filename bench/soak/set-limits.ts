@@ -1,5 +1,6 @@
 /** Limits for every customer of the soak, by the API as an operator sets them: its checks and counters are then those of real customers. */
 import { type DemoApi, send } from '../../stack/demo/demo-api.ts'
+import { limit } from '../../stack/demo/limits.ts'
 import { customerName } from '../harness/usage-records.ts'
 
 const AT_ONCE = 20
@@ -32,8 +33,4 @@ function limitsOf(rank: number): readonly object[] {
     limit('rolling-3h', { window: { kind: 'rolling', hours: 3 }, max: MONTH_MAX, mode: 'soft' })
   ]
   return [month, ...(rank % TIGHT_EVERY === 0 ? [tight] : []), ...(rank % MANY_EVERY === 0 ? many : [])]
-}
-
-function limit(id: string, change: object): object {
-  return { id, scope: { kind: 'customer' }, measure: { kind: 'total' }, mode: 'hard', whenUnknown: 'deny', ...change }
 }

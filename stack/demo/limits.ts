@@ -24,7 +24,8 @@ const LIMITS: readonly (readonly object[])[] = [
 
 export const LIMITED_CUSTOMERS = LIMITS.length
 
-function limit(id: string, change: object): object {
+/** A hard limit on all of a customer's tokens, unless `change` says otherwise; it has to say the window and the max. */
+export function limit(id: string, change: object): object {
   return { id, scope: { kind: 'customer' }, measure: { kind: 'total' }, mode: 'hard', whenUnknown: 'deny', ...change }
 }
 

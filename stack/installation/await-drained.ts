@@ -39,7 +39,8 @@ export async function awaitDrained(drain: Drain): Promise<void> {
   }
 }
 
-async function readDone(database: Database): Promise<{ ledger: number; analytics: number }> {
+/** Records whose effect is in the ledger, and in ClickHouse: sums over the partitions. */
+export async function readDone(database: Database): Promise<{ ledger: number; analytics: number }> {
   const [row] = await database.query<{ ledger: string; analytics: string }>('read how far the consumers are', {
     text: `select (select coalesce(sum(ledger_cursor), 0) from usage_partition) as ledger,
                   (select coalesce(sum(done), 0) from analytics_partition) as analytics`
