@@ -56,7 +56,9 @@ const ticker = setInterval(
 )
 try {
   const count = Math.min(WORKERS, seeds)
-  await Promise.all(Array.from({ length: count }, (_, i) => runWorker(i, count)))
+  // Of all of them, also when one has failed: each ends its Redis server.
+  const ended = await Promise.allSettled(Array.from({ length: count }, (_, i) => runWorker(i, count)))
+  for (const one of ended) if (one.status === 'rejected') throw one.reason
   report()
 } finally {
   clearInterval(ticker)
