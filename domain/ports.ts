@@ -243,16 +243,27 @@ export interface UsageLedger {
   /** One transaction: rows, uncounted offsets and cursor, or nothing. `fenced`: someone else moved the cursor or raised a generation. */
   flush(flush: LedgerFlush): Promise<'moved' | 'fenced'>
   /**
-   * A chunk of the partition's rows of one customer from a quarter on, in key order after a key (empty: from the start);
-   * `next` null at the end. In the same snapshot, `position` is checked: fenced when the store's is another.
+   * A part of the partition's rows for each of several cuts, in their order. In the same snapshot, `position` is checked: refused
+   * when the store's is another.
    */
-  readForCut(cut: {
+  readForCuts(ask: {
     readonly partition: number
     readonly position: LedgerPosition
-    readonly customerId: string
-    readonly sinceQuarter: number
-    readonly after: string
-  }): Promise<Refusable<{ readonly rows: readonly LedgerRow[]; readonly next: string | null }>>
+    readonly cuts: readonly CutRange[]
+  }): Promise<Refusable<{ readonly parts: readonly LedgerPart[] }>>
+}
+
+/** Rows of a customer from a quarter on, in key order after a key (empty: from the start). */
+export interface CutRange {
+  readonly customerId: string
+  readonly sinceQuarter: number
+  readonly after: string
+}
+
+/** `next`: the key after which the next part begins, null at the end. */
+export interface LedgerPart {
+  readonly rows: readonly LedgerRow[]
+  readonly next: string | null
 }
 
 /** The ledger as a repairer reads it. */

@@ -26,11 +26,11 @@ import type {
   UsageLedger,
   Verdict
 } from '../domain/ports.ts'
-import { amountsOf } from '../domain/tokens/counter-amounts.ts'
 import { shardOf } from '../domain/tokens/shard.ts'
 import type { Decoded, UncountedReason, UsageRecord } from '../domain/tokens/usage-event.ts'
 import { tell } from './channels.ts'
 import { PendingUsage } from './pending-usage.ts'
+import { settleCuts } from './settle-cuts.ts'
 
 export interface MeterPartitionPorts {
   readonly source: PartitionSource
@@ -122,6 +122,7 @@ class MeterSession {
   }
 
   async run(): Promise<'stopped' | 'refused'> {
+    if (!(await this.#settleReached())) return 'refused'
     for (;;) {
       const work = await this.#ports.source.next()
       if (work.kind === 'stop') {
@@ -263,13 +264,18 @@ class MeterSession {
       if (!(error instanceof RetryableError) || this.#pending.records > this.#options.pendingRecordsMax) throw error
       tell('ledgerAway', { partition: this.#options.partition, waiting: this.#pending.records, error })
     }
-    for (const { at, cursor } of this.#shards) {
-      const countedUpTo = drainedAt ?? this.#position.previousArrivedAt
+    const countedUpTo = drainedAt ?? this.#position.previousArrivedAt
+    return (await this.#renew(this.#shards, countedUpTo)) && this.#settleReached()
+  }
+
+  /** The sign of life in some shards, and the cuts that their replies tell. */
+  async #renew(shards: readonly ShardStand[], countedUpTo: number | null): Promise<boolean> {
+    for (const { at, cursor } of shards) {
       const reply = await this.#ports.meter.tick({ ...at, cursor, flushed: this.#flushed.cursor, countedUpTo })
       if (reply.refused) return this.#fenced('redis')
       this.#openCuts.push(...reply.cuts.filter((cut) => !this.#knows(cut)))
     }
-    return this.#settleReached()
+    return true
   }
 
   /** One transaction: sums, uncounted offsets and L; false when someone else moved L or raised a generation. */
@@ -302,38 +308,34 @@ class MeterSession {
 
   /** Cuts that the position has reached: L is brought there, and the ledger's sums are added. */
   async #settleReached(): Promise<boolean> {
+    const reached = this.#takeReached()
+    return reached.length === 0 || ((await this.#flush()) && (await this.#settle(reached)))
+  }
+
+  #takeReached(): readonly Cut[] {
     const reached = this.#openCuts.filter(({ at }) => at <= this.#position.cursor)
-    if (reached.length === 0) return true
-    if (!(await this.#flush())) return false
     this.#openCuts = this.#openCuts.filter((cut) => !reached.includes(cut))
-    return this.#settle(reached)
+    return reached
   }
 
   /**
-   * L stands at the cut: what the ledger holds for this partition is exactly what came before it, added chunk by chunk, each
-   * once. Missed the moment, because a flush that touched the shard went past it: the meter cuts again.
+   * L stands at the cuts. A reply tells only some of those that wait, the oldest: asks on until none is left that is to be
+   * settled here, or the rest would have missed their moment and begun again with it, at each partition in turn, for ever.
    */
   async #settle(cuts: readonly Cut[]): Promise<boolean> {
-    for (const cut of cuts) {
-      const stand = this.#shards[cut.shard]
-      if (stand === undefined) throw new Error(`cut ${cut.id} is of shard ${cut.shard}, which does not exist`)
-      for (let progress: string | null = cut.progress; progress !== null; ) {
-        const chunk = await this.#ports.ledger.readForCut({
-          partition: this.#options.partition,
-          position: this.#flushed,
-          customerId: cut.customerId,
-          sinceQuarter: firstQuarterOf(cut),
-          after: progress
-        })
-        if (chunk.refused) return this.#fenced('postgres')
-        if ((this.#flushed.shardCursors[cut.shard] ?? 0) > cut.at) {
-          await this.#ports.meter.cutAgain(stand.at, cut)
-          break
-        }
-        const amounts = amountsOf(cut.counters, chunk.rows, firstQuarterOf(cut))
-        await this.#ports.meter.seed(stand.at, { ...cut, progress }, { amounts, next: chunk.next })
-        progress = chunk.next
-      }
+    const { partition } = this.#options
+    const shards = this.#shards.map(({ at }) => at)
+    for (let due = cuts; due.length > 0; due = this.#takeReached()) {
+      const place = { partition, position: this.#flushed, shards }
+      if (!(await settleCuts(this.#ports, place, due))) return this.#fenced('postgres')
+      const touched = new Set(due.map(({ shard }) => shard))
+      if (
+        !(await this.#renew(
+          this.#shards.filter(({ at }) => touched.has(at.shard)),
+          null
+        ))
+      )
+        return false
     }
     return true
   }
@@ -342,9 +344,4 @@ class MeterSession {
     tell('fenced', { partition: this.#options.partition, store })
     return false
   }
-}
-
-/** The first quarter of any window that a cut seeds. */
-function firstQuarterOf(cut: Cut): number {
-  return Math.min(...cut.counters.map(({ windows }) => windows[0]?.[0] ?? 0))
 }

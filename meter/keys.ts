@@ -6,6 +6,7 @@
  *   <prefix>:{m<shard>}:state                                 who may use the shard, cursors, times
  *   <prefix>:{m<shard>}:<build>:verdicts:<partition>          offset → verdict other than counted, until L has passed it
  *   <prefix>:{m<shard>}:<build>:cuts                          cuts that wait for the ledger
+ *   <prefix>:{m<shard>}:<build>:waiting                       which partitions' part of it they wait for
  *   <prefix>:{m<shard>}:<build>:mark:<generation>:<bucket>    identity → fingerprint of the content
  *   <prefix>:{m<shard>}:<build>:<kind>:<customer>             limits, used, holds, expiry (of holds)
  */
@@ -14,12 +15,14 @@ export class ShardKeys {
   readonly #built: string
   readonly state: string
   readonly cuts: string
+  readonly waiting: string
 
   constructor(prefix: string, shard: number, build: string) {
     this.#root = `${prefix}:{m${shard}}`
     this.#built = `${this.#root}:${build}`
     this.state = `${this.#root}:state`
     this.cuts = `${this.#built}:cuts`
+    this.waiting = `${this.#built}:waiting`
   }
 
   verdicts(partition: number): string {

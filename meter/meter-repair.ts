@@ -128,7 +128,14 @@ export class RedisMeterRepair implements MeterRepair {
     const { customerId } = limits
     const { leadMs } = this.#shards.installation
     const reply = await this.#run(shard, build, 'meterSetLimits', (keys) => ({
-      keys: [keys.state, keys.limits(customerId), keys.used(customerId), keys.holds(customerId), keys.cuts],
+      keys: [
+        keys.state,
+        keys.limits(customerId),
+        keys.used(customerId),
+        keys.holds(customerId),
+        keys.cuts,
+        keys.waiting
+      ],
       args: [build, '', JSON.stringify(limits), leadMs, customerId, generation]
     }))
     return reply[0] === 'ok'
@@ -157,7 +164,7 @@ export class RedisMeterRepair implements MeterRepair {
       if (!text.startsWith('{')) continue
       const { customerId }: { customerId: string } = JSON.parse(text)
       const reply = await this.#run(shard, build, 'meterCutAgain', (keys) => ({
-        keys: [keys.state, keys.cuts, keys.used(customerId)],
+        keys: [keys.state, keys.cuts, keys.waiting, keys.used(customerId)],
         args: [build, generation, id, 'repair']
       }))
       if (reply[0] !== 'ok') return false

@@ -222,7 +222,8 @@ t.test('many open cuts are told some at a time, oldest first, and each reply sta
       for (const p of [0, 1]) await meter.consumer.seed(standOf(p), cut, { amounts: [], next: null })
     open -= cuts.length
   }
-  t.equal(await meter.shards.redis.exists(meter.shards.keys(0, '1').cuts), 0)
+  const { cuts, waiting } = meter.shards.keys(0, '1')
+  t.equal(await meter.shards.redis.exists(cuts, waiting), 0)
 })
 
 t.test('a seed or limit that names a counter there is not fails before anything is written', async (t) => {

@@ -42,9 +42,10 @@ async function raise(shard: number, { generations }: LedgerPosition): Promise<nu
 
 async function rowsOf(partition: number, customerId: string, after = ''): Promise<readonly LedgerRow[]> {
   const position = await ledger.open(partition)
-  const chunk = await ledger.readForCut({ partition, position, customerId, sinceQuarter: -1_000, after })
-  if (chunk.refused) throw new Error('the position moved')
-  return chunk.next === null ? chunk.rows : [...chunk.rows, ...(await rowsOf(partition, customerId, chunk.next))]
+  const found = await ledger.readForCuts({ partition, position, cuts: [{ customerId, sinceQuarter: -1_000, after }] })
+  const part = found.refused ? undefined : found.parts[0]
+  if (part === undefined) throw new Error('the position moved')
+  return part.next === null ? part.rows : [...part.rows, ...(await rowsOf(partition, customerId, part.next))]
 }
 
 t.test('a partition never seen begins at 0 with the generations that its shards have', async (t) => {
@@ -162,21 +163,25 @@ t.test('a partition that begins while a generation is raised is not left behind'
 t.test('what a cut reads is refused once the ledger stands elsewhere', async (t) => {
   const partition = freshPartition()
   const from = await ledger.open(partition)
-  const ask = { partition, customerId: 'cut', sinceQuarter: 0, after: '' }
-  t.strictSame(await ledger.readForCut({ ...ask, position: from }), { refused: false, rows: [], next: null })
+  const cuts = ['cut', 'nobody', 'other'].map((customerId) => ({ customerId, sinceQuarter: 0, after: '' }))
+  const ask = { partition, cuts }
+  const nothing = { rows: [], next: null }
+  t.strictSame(await ledger.readForCuts({ ...ask, position: from }), {
+    refused: false,
+    parts: [nothing, nothing, nothing]
+  })
   const flush = flushOf(partition, from, {
     length: 1,
     rows: [row('cut', -1), row('cut', 0), row('cut', 1), row('other')]
   })
   await ledger.flush(flush)
-  t.strictSame(await ledger.readForCut({ ...ask, position: from }), { refused: true })
-  t.match(await ledger.readForCut({ ...ask, position: flush.to }), {
+  t.strictSame(await ledger.readForCuts({ ...ask, position: from }), { refused: true })
+  t.match(await ledger.readForCuts({ ...ask, position: flush.to }), {
     refused: false,
-    rows: [row('cut', 0), row('cut', 1)],
-    next: null
+    parts: [{ rows: [row('cut', 0), row('cut', 1)], next: null }, nothing, { rows: [row('other')], next: null }]
   })
   await raise(0, from)
-  t.strictSame(await ledger.readForCut({ ...ask, position: flush.to }), { refused: true })
+  t.strictSame(await ledger.readForCuts({ ...ask, position: flush.to }), { refused: true })
 })
 
 t.test('a cut reads many rows in chunks, each row once and in key order', async (t) => {

@@ -2,15 +2,23 @@
 // transaction and one round trip: compare-and-set of the position first, and the effects only where it held. The row lock
 // of the position makes a second flush of the partition wait; it then finds another cursor and is fenced.
 
-import type { LedgerFlush, LedgerPosition, LedgerRow, Refusable, UsageLedger } from '../domain/ports.ts'
+import type {
+  CutRange,
+  LedgerFlush,
+  LedgerPart,
+  LedgerPosition,
+  LedgerRow,
+  Refusable,
+  UsageLedger
+} from '../domain/ports.ts'
 import { TOKEN_POOLS } from '../domain/tokens/token-pools.ts'
 import type { Database } from './connect.ts'
 import { numberArrayLiteral, textArrayLiteral } from './encoding/array-literal.ts'
 import { type LedgerColumns, toLedgerRows } from './encoding/ledger-rows.ts'
 import { decodePageKey, encodePageKey } from './encoding/page-key.ts'
 
-/** Rows of a chunk that `readForCut` answers at most. */
-const CUT_CHUNK_ROWS = 5_000
+/** Rows that `readForCuts` answers for one cut at most: the meter tells 64 cuts at a time, and all of their rows are in memory. */
+const CUT_PART_ROWS = 1_000
 /** Text about one bad record stays within this many characters. */
 const MESSAGE_LENGTH_MAX = 2_000
 /** Before every key of a customer's rows in one partition; quarters are 32-bit integers. */
@@ -22,6 +30,9 @@ interface PositionColumns {
   readonly generations: readonly string[]
   readonly shard_cursors: readonly string[]
 }
+
+/** With the cut's place among those asked for, from 1. */
+type CutColumns = (LedgerColumns | { readonly quarter: null }) & { readonly cut: number }
 
 export class PostgresUsageLedger implements UsageLedger {
   readonly #database: Database
@@ -69,28 +80,35 @@ export class PostgresUsageLedger implements UsageLedger {
     return answer?.moved === true ? 'moved' : 'fenced'
   }
 
-  async readForCut(cut: {
+  async readForCuts(ask: {
     readonly partition: number
     readonly position: LedgerPosition
-    readonly customerId: string
-    readonly sinceQuarter: number
-    readonly after: string
-  }): Promise<Refusable<{ readonly rows: readonly LedgerRow[]; readonly next: string | null }>> {
-    const { partition, position, customerId, sinceQuarter } = cut
-    const after = decodePageKey(cut.after, BEFORE_ALL_ROWS)
-    const found = await this.#database.query<LedgerColumns | { readonly quarter: null }>(
-      `read the rows of ${customerId} in partition ${partition} for a cut`,
+    readonly cuts: readonly CutRange[]
+  }): Promise<Refusable<{ readonly parts: readonly LedgerPart[] }>> {
+    const { partition, position, cuts } = ask
+    const after = cuts.map((cut) => decodePageKey(cut.after, BEFORE_ALL_ROWS))
+    const found = await this.#database.query<CutColumns>(
+      `read ${cuts.length} customers of partition ${partition} for cuts`,
       {
-        name: 'read-for-cut',
-        text: READ_FOR_CUT,
-        values: [partition, position.cursor, position.generations, customerId, sinceQuarter, ...after, CUT_CHUNK_ROWS]
+        name: 'read-for-cuts',
+        text: READ_FOR_CUTS,
+        values: [
+          partition,
+          position.cursor,
+          position.generations,
+          cuts.map(({ customerId }) => customerId),
+          cuts.map(({ sinceQuarter }) => sinceQuarter),
+          after.map(([userId]) => userId),
+          after.map(([, model]) => model),
+          after.map(([, , quarter]) => quarter),
+          CUT_PART_ROWS
+        ]
       }
     )
-    if (found.length === 0) return { refused: true }
-    const rows = found.filter((row): row is LedgerColumns => row.quarter !== null)
-    const last = rows.length === CUT_CHUNK_ROWS ? rows.at(-1) : undefined
-    const next = last === undefined ? null : encodePageKey([last.user_id, last.model, last.quarter])
-    return { refused: false, rows: toLedgerRows(rows), next }
+    if (found.length === 0 && cuts.length > 0) return { refused: true }
+    const rows: LedgerColumns[][] = cuts.map(() => [])
+    for (const row of found) if (row.quarter !== null) rows[row.cut - 1]?.push(row)
+    return { refused: false, parts: rows.map(partOf) }
   }
 
   async #findPosition(partition: number): Promise<LedgerPosition | null> {
@@ -173,17 +191,26 @@ const FLUSH = `
   select exists (select from moved) as moved`
 
 /** No row: the position is another. A row of nulls: the position holds and there is nothing after the key. */
-const READ_FOR_CUT = `
-  select found.customer_id, found.user_id, found.model, found.quarter, found.input, found.cache_read, found.cache_write,
-         found.output, found.reasoning, found.events
+const READ_FOR_CUTS = `
+  select cut.number::integer as cut, found.customer_id, found.user_id, found.model, found.quarter, found.input, found.cache_read,
+         found.cache_write, found.output, found.reasoning, found.events
     from (select from usage_partition where partition = $1 and ledger_cursor = $2 and generations = $3::bigint[]) as stand
+   cross join unnest($4::text[], $5::integer[], $6::text[], $7::text[], $8::integer[])
+         with ordinality as cut (customer_id, since, user_id, model, quarter, number)
     left join lateral (
       select customer_id, user_id, model, quarter, input, cache_read, cache_write, output, reasoning, events
-        from usage_ledger
-       where partition = $1 and customer_id = $4 and quarter >= $5 and (user_id, model, quarter) > ($6, $7, $8::integer)
+        from usage_ledger as kept
+       where partition = $1 and kept.customer_id = cut.customer_id and kept.quarter >= cut.since
+         and (kept.user_id, kept.model, kept.quarter) > (cut.user_id, cut.model, cut.quarter)
        order by user_id, model, quarter
        limit $9
     ) as found on true`
+
+function partOf(columns: readonly LedgerColumns[]): LedgerPart {
+  const last = columns.length === CUT_PART_ROWS ? columns.at(-1) : undefined
+  const next = last === undefined ? null : encodePageKey([last.user_id, last.model, last.quarter])
+  return { rows: toLedgerRows(columns), next }
+}
 
 /** Our own defects, caught before they are written: what is added wrong here no later reader can tell from right. */
 function refuseImpossible({ partition, from, to, rows, uncounted }: LedgerFlush): void {

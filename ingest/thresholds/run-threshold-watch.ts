@@ -26,7 +26,7 @@ export function watchedLedger(ledger: UsageLedger, watch: ThresholdWatch): Usage
       if (outcome === 'moved') watch.touch(flush.rows)
       return outcome
     },
-    readForCut: (cut) => ledger.readForCut(cut)
+    readForCuts: (ask) => ledger.readForCuts(ask)
   }
 }
 

@@ -1,6 +1,6 @@
 #!lua
 -- Counts one partition's batch in a shard: marks, verdicts, counters, holds and the cursor in one atomic step.
--- KEYS    1 state, 2 verdicts of the partition, 3 cuts,
+-- KEYS    1 state, 2 verdicts of the partition, 3 cuts, 4 waiting,
 --         then per place of marks (a bucket in a generation): its key in the generation before, in its own, in later ones,
 --         then per customer: limits, used; then per customer with holds in the batch: holds
 -- ARGV    1 build, 2 generation, 3 partition, 4 cursor expected, 5 cursor afterwards, 6 counted up to (ms),
@@ -11,7 +11,8 @@
 -- Returns {'refused', why} or {'ok', a letter per event: c(ounted) d(uplicate) x (conflict), cuts (flat: text, progress, …)}
 local EVENT = '<I4I2I4c8c2I2I2I4I2ddddd'
 local build, generation, partition = ARGV[1], ARGV[2], ARGV[3]
-local state, verdicts, cuts = KEYS[1], KEYS[2], KEYS[3]
+local state, verdicts, cuts, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local FIXED_KEYS = 4
 local replay = ARGV[7] == 'replay'
 
 if replay then
@@ -27,7 +28,7 @@ local mark_max = tonumber(stand[2] or 0)
 if not replay and mark_max > tonumber(ARGV[12]) then return { 'refused', 'marks' } end
 
 local texts = cjson.decode(ARGV[14])
-local customer_keys = 3 + places * keys_per_place
+local customer_keys = FIXED_KEYS + places * keys_per_place
 local hold_keys = customer_keys + customers * 2
 local counted_up_to = tonumber(ARGV[6])
 local quarter_now = math.floor(counted_up_to / 900000)
@@ -80,7 +81,7 @@ while position <= #packed do
   local known = seen[id]
   if not known and not replay then
     for i = 1, keys_per_place do
-      known = redis.call('HGET', KEYS[3 + place * keys_per_place + i], id)
+      known = redis.call('HGET', KEYS[FIXED_KEYS + place * keys_per_place + i], id)
       if known then break end
     end
   end
@@ -89,7 +90,7 @@ while position <= #packed do
   letters[count] = letter
   if letter == 'c' then
     seen[id] = fingerprint
-    new_marks[#new_marks + 1] = KEYS[3 + place * keys_per_place + 2]
+    new_marks[#new_marks + 1] = KEYS[FIXED_KEYS + place * keys_per_place + 2]
     new_marks[#new_marks + 1] = id
     new_marks[#new_marks + 1] = fingerprint
     sum_event(customer, texts.users[user + 1], texts.models[model + 1], quarter, pools)
@@ -134,4 +135,4 @@ end
 if counted_up_to < tonumber(stand[3] or 0) then counted_up_to = tonumber(stand[3]) end
 redis.call('HSET', state, 'cursor:' .. partition, ARGV[5], 'countedUpTo:' .. partition, whole(counted_up_to), 'markMax', whole(mark_max))
 end_writing(state)
-return { 'ok', table.concat(letters), cuts_for(cuts, partition) }
+return { 'ok', table.concat(letters), cuts_for(cuts, waiting, partition) }

@@ -1,6 +1,6 @@
 #!lua
 -- Begins an open cut again at the present cursors: its moment was missed, or the shard was repaired.
--- KEYS    1 state, 2 cuts, 3 used
+-- KEYS    1 state, 2 cuts, 3 waiting, 4 used
 -- ARGV    1 build, 2 generation, 3 cut, 4 'consumer' or 'repair'
 -- Returns {'refused', why} or {'ok'}; 'ok' as well when the cut is gone
 if ARGV[4] == 'repair' then
@@ -14,8 +14,9 @@ if not text then return { 'ok' } end
 local cut = cjson.decode(text)
 
 begin_writing(KEYS[1])
-zero_windows(KEYS[3], cut.counters)
-remove_cut(KEYS[2], KEYS[3], cut)
-place_cut(KEYS[1], KEYS[2], KEYS[3], cut.customerId, cut.counters)
+local keys = { state = KEYS[1], cuts = KEYS[2], waiting = KEYS[3], used = KEYS[4] }
+zero_windows(keys.used, cut.counters)
+remove_cut(keys, cut)
+place_cut(keys, cut.customerId, cut.counters)
 end_writing(KEYS[1])
 return { 'ok' }

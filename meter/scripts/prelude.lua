@@ -9,10 +9,14 @@
 -- The used hash of a customer: `0@0` all tokens ever; `<n>@<start>[#subject]` what counter n saw in the window that starts at
 -- that quarter; `h<n>[#subject]` what is held against counter n; `s<n>` cuts that counter n still waits for; `q` the quarter
 -- at which fields were last swept.
+-- The cuts hash of a shard, of cuts that are open: `<cut>` its description (JSON), `<cut>:<p>` the progress of a partition that
+-- has added a part, `@<customer>` the customer's cut. Beside it the sorted set `waiting`: `<cut>:<p>`, as long as the cut waits
+-- for the partition, by partition and then by age.
 
 local COUNT_MAX = 9007199254740991
 local HOLD_MEMORY_MS = 600000 -- how long a hold that is over is remembered after its expiry, so that a retry of its creation finds it ended
 local CUTS_TOLD_MAX = 64
+local CUT_IDS = 1099511627776 -- 2^40, more cuts than a shard will ever have; 8,192 partitions of them fit into a score
 
 -- 40 hexadecimal digits, in the middle of some twenty lines. A pattern would be tried at each character before them: 7 µs a script.
 local function run_id()
@@ -237,49 +241,47 @@ local function write_standing(reply, lines, model, pools)
 end
 
 -- Cuts that wait for a partition, oldest first: pairs of the cut's description and this partition's progress. Not more than
--- some: the others are told when these are done, at the worst cut again.
-local function cuts_for(cuts, partition)
-  local found = {}
-  if redis.call('EXISTS', cuts) == 0 then return found end
-  local all = redis.call('HGETALL', cuts)
-  local progress, text = {}, {}
-  for i = 1, #all, 2 do
-    local id, of = string.match(all[i], '^(.-):(%d+)$')
-    if not id then
-      text[all[i]] = all[i + 1]
-    elseif of == partition then
-      progress[id] = all[i + 1]
-    end
-  end
-  local ids = {}
-  for id in pairs(progress) do ids[#ids + 1] = id end
-  table.sort(ids, function(a, b) return tonumber(string.match(a, '%d+$')) < tonumber(string.match(b, '%d+$')) end)
-  for i = 1, math.min(#ids, CUTS_TOLD_MAX) do
-    found[#found + 1] = text[ids[i]]
-    found[#found + 1] = progress[ids[i]]
+-- some: the others are told when these are done.
+local function cuts_for(cuts, waiting, partition)
+  local first, found = tonumber(partition) * CUT_IDS, {}
+  local mine = redis.call('ZRANGEBYSCORE', waiting, whole(first), '(' .. whole(first + CUT_IDS), 'LIMIT', 0, CUTS_TOLD_MAX)
+  for _, one in ipairs(mine) do
+    local told = redis.call('HMGET', cuts, string.match(one, '^%d+'), one)
+    found[#found + 1] = told[1]
+    found[#found + 1] = told[2] or ''
   end
   return found
 end
 
+-- The customer's open cut, or nil. There is at most one.
+local function open_cut(cuts, customer)
+  local id = redis.call('HGET', cuts, '@' .. customer)
+  return id and cjson.decode(redis.call('HGET', cuts, id)) or nil
+end
+
 -- Opens a cut for counters of a customer at the shard's present cursors. Their windows have been set to zero by the caller.
-local function place_cut(state, cuts, used, customer, counters)
-  local id = redis.call('HGET', state, 'generation') .. '-' .. redis.call('HINCRBY', state, 'lastCut', 1)
-  local partitions = tonumber(redis.call('HGET', state, 'partitions'))
-  local at = {}
+local function place_cut(keys, customer, counters)
+  local number = redis.call('HINCRBY', keys.state, 'lastCut', 1)
+  local partitions = tonumber(redis.call('HGET', keys.state, 'partitions'))
+  local id, at = whole(number), {}
   for p = 0, partitions - 1 do
-    at[p + 1] = redis.call('HGET', state, 'cursor:' .. p) or '0' -- as text: cjson writes 14 digits of a number
-    redis.call('HSET', cuts, id .. ':' .. p, '')
+    at[p + 1] = redis.call('HGET', keys.state, 'cursor:' .. p) or '0' -- as text: cjson writes 14 digits of a number
+    redis.call('ZADD', keys.waiting, whole(p * CUT_IDS + number), id .. ':' .. p)
   end
-  redis.call('HSET', cuts, id, cjson.encode({ id = id, customerId = customer, counters = counters, at = at }))
-  for _, counter in ipairs(counters) do redis.call('HINCRBY', used, 's' .. counter.n, 1) end
+  local text = cjson.encode({ id = id, customerId = customer, counters = counters, at = at })
+  redis.call('HSET', keys.cuts, id, text, '@' .. customer, id)
+  for _, counter in ipairs(counters) do redis.call('HINCRBY', keys.used, 's' .. counter.n, 1) end
 end
 
 -- Takes a cut away. Its counters no longer wait for it.
-local function remove_cut(cuts, used, cut)
-  for p = 0, #cut.at - 1 do redis.call('HDEL', cuts, cut.id .. ':' .. p) end
-  redis.call('HDEL', cuts, cut.id)
+local function remove_cut(keys, cut)
+  for p = 0, #cut.at - 1 do
+    redis.call('ZREM', keys.waiting, cut.id .. ':' .. p)
+    redis.call('HDEL', keys.cuts, cut.id .. ':' .. p)
+  end
+  redis.call('HDEL', keys.cuts, cut.id, '@' .. cut.customerId)
   for _, counter in ipairs(cut.counters) do
-    if redis.call('HINCRBY', used, 's' .. counter.n, -1) <= 0 then redis.call('HDEL', used, 's' .. counter.n) end
+    if redis.call('HINCRBY', keys.used, 's' .. counter.n, -1) <= 0 then redis.call('HDEL', keys.used, 's' .. counter.n) end
   end
 end
 

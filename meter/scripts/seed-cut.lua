@@ -1,15 +1,15 @@
 #!lua
 -- Adds a chunk of what a partition's ledger held before a cut. Once: only while the partition's progress is the one expected.
--- KEYS    1 state, 2 cuts, 3 used
+-- KEYS    1 state, 2 cuts, 3 waiting, 4 used
 -- ARGV    1 build, 2 generation, 3 partition, 4 cut, 5 progress expected, 6 'more' or 'last', 7 progress afterwards,
 --         8 amounts (JSON: [[counter id, start quarter, subject, amount], …])
 -- Returns {'refused', why} or {'ok'}; 'ok' as well when the cut is gone or its progress is another
 local refused = refusal(KEYS[1], ARGV[1], ARGV[2])
 if refused then return { 'refused', refused } end
-local text = redis.call('HGET', KEYS[2], ARGV[4])
+local keys = { state = KEYS[1], cuts = KEYS[2], waiting = KEYS[3], used = KEYS[4] }
 local mine = ARGV[4] .. ':' .. ARGV[3]
-if not text or redis.call('HGET', KEYS[2], mine) ~= ARGV[5] then return { 'ok' } end
-local cut = cjson.decode(text)
+if not redis.call('ZSCORE', keys.waiting, mine) or (redis.call('HGET', keys.cuts, mine) or '') ~= ARGV[5] then return { 'ok' } end
+local cut = cjson.decode(redis.call('HGET', keys.cuts, ARGV[4]))
 local counters = {}
 for _, counter in ipairs(cut.counters) do counters[counter.id] = counter end
 local additions = {} -- flat: field, amount
@@ -23,17 +23,17 @@ for _, one in ipairs(cjson.decode(ARGV[8])) do
   end
 end
 
-begin_writing(KEYS[1])
-for i = 1, #additions, 2 do add(KEYS[3], additions[i], additions[i + 1]) end
+begin_writing(keys.state)
+for i = 1, #additions, 2 do add(keys.used, additions[i], additions[i + 1]) end
 if ARGV[6] == 'more' then
-  redis.call('HSET', KEYS[2], mine, ARGV[7])
+  redis.call('HSET', keys.cuts, mine, ARGV[7])
 else
-  redis.call('HDEL', KEYS[2], mine)
+  redis.call('ZREM', keys.waiting, mine)
   local waiting = false
   for p = 0, #cut.at - 1 do
-    if redis.call('HEXISTS', KEYS[2], cut.id .. ':' .. p) == 1 then waiting = true end
+    if redis.call('ZSCORE', keys.waiting, cut.id .. ':' .. p) then waiting = true end
   end
-  if not waiting then remove_cut(KEYS[2], KEYS[3], cut) end
+  if not waiting then remove_cut(keys, cut) end
 end
-end_writing(KEYS[1])
+end_writing(keys.state)
 return { 'ok' }

@@ -1,7 +1,7 @@
 #!lua
 -- Replaces a customer's limits. A counter's window that was not kept so far and may have seen usage begins at zero under a cut.
 -- A customer has at most one open cut: a new one takes over what an older one still waits for, so that nothing is added twice.
--- KEYS    1 state, 2 limits, 3 used, 4 holds, 5 cuts
+-- KEYS    1 state, 2 limits, 3 used, 4 holds, 5 cuts, 6 waiting
 -- ARGV    1 build, 2 now (ms) or '', 3 limits (JSON) or '' to recount: the limits stay and every counter begins again,
 --         4 how far ahead of its arrival an event may be (ms), 5 customer, 6 generation of the repairer or ''
 -- Returns {'refused', why} or {'ok', 'set'|'older'}
@@ -11,7 +11,8 @@ else
   local refused = refusal(KEYS[1], ARGV[1], '')
   if refused then return { 'refused', refused } end
 end
-local state, used, holds, cuts = KEYS[1], KEYS[3], KEYS[4], KEYS[5]
+local keys = { state = KEYS[1], used = KEYS[3], cuts = KEYS[5], waiting = KEYS[6] }
+local state, used, holds = keys.state, keys.used, KEYS[4]
 local recount = ARGV[3] == ''
 local stored = load_limits(KEYS[2])
 local before = stored or { version = 0, counters = {}, limits = {}, nextCounter = 1 }
@@ -26,26 +27,17 @@ local function window_id(n, window)
   return whole(n) .. '@' .. whole(window[1]) .. '-' .. whole(window[2])
 end
 
-local open_cuts, waiting = {}, {}
-if redis.call('EXISTS', cuts) == 1 then
-  local all = redis.call('HGETALL', cuts)
-  for i = 1, #all, 2 do
-    local cut = not string.find(all[i], ':', 1, true) and cjson.decode(all[i + 1])
-    if cut and cut.customerId == ARGV[5] then
-      open_cuts[#open_cuts + 1] = cut
-      for _, counter in ipairs(cut.counters) do
-        waiting[whole(counter.n)] = true
-        for _, window in ipairs(counter.windows) do waiting[window_id(counter.n, window)] = true end
-      end
-    end
-  end
+local cut, waiting = open_cut(keys.cuts, ARGV[5]), {}
+for _, counter in ipairs(cut and cut.counters or {}) do
+  waiting[whole(counter.n)] = true
+  for _, window in ipairs(counter.windows) do waiting[window_id(counter.n, window)] = true end
 end
 
 local kept = {}
 for _, counter in ipairs(before.counters) do kept[counter.id] = counter end
 limits.nextCounter = before.nextCounter
 
--- Windows of a counter that are to be seeded, if the cuts that are open do (`again`) or do not begin again as well.
+-- Windows of a counter that are to be seeded, if those of the cut that is open do (`again`) or do not begin again as well.
 local function missing_windows(counter, old, again)
   if counter.rollingHours > 0 then
     if old and not recount and not (again and waiting[whole(counter.n)]) then return {} end
@@ -88,7 +80,7 @@ for _, limit in ipairs(limits.limits) do
   if not known[limit.counterId] then return redis.error_reply('ERR limit ' .. limit.id .. ' has no counter ' .. limit.counterId) end
 end
 local to_seed = counters_to_seed(false)
-if #to_seed > 0 and #open_cuts > 0 then to_seed = counters_to_seed(true) end
+if #to_seed > 0 and cut then to_seed = counters_to_seed(true) end
 local live = {}
 local all_holds = redis.call('HVALS', holds)
 for _, packed in ipairs(all_holds) do
@@ -99,9 +91,9 @@ end
 begin_writing(state)
 if stored or not recount then redis.call('SET', KEYS[2], cmsgpack.pack(limits)) end
 if #to_seed > 0 then
-  for _, cut in ipairs(open_cuts) do remove_cut(cuts, used, cut) end
+  if cut then remove_cut(keys, cut) end
   zero_windows(used, to_seed)
-  place_cut(state, cuts, used, ARGV[5], to_seed)
+  place_cut(keys, ARGV[5], to_seed)
 end
 sweep_fields(used, limits, math.floor(now / 900000))
 for _, field in ipairs(redis.call('HKEYS', used)) do

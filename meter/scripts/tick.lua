@@ -1,6 +1,6 @@
 #!lua
 -- The consumer's sign of life: forgets verdicts that the ledger has passed, renews the time up to which all is counted.
--- KEYS    1 state, 2 verdicts of the partition, 3 cuts
+-- KEYS    1 state, 2 verdicts of the partition, 3 cuts, 4 waiting
 -- ARGV    1 build, 2 generation, 3 partition, 4 cursor expected, 5 ledger cursor, 6 counted up to (ms) or ''
 -- Returns {'refused', why} or {'ok', the least time to which every partition is counted (ms), marksFrom, cuts (flat: text, progress, …)}
 local refused = refusal(KEYS[1], ARGV[1], ARGV[2])
@@ -22,4 +22,4 @@ for p = 0, tonumber(stand[3]) - 1 do
   local time = tonumber(redis.call('HGET', KEYS[1], 'countedUpTo:' .. p) or 0)
   if not least or time < least then least = time end
 end
-return { 'ok', whole(least), stand[4] or '0', cuts_for(KEYS[3], ARGV[3]) }
+return { 'ok', whole(least), stand[4] or '0', cuts_for(KEYS[3], KEYS[4], ARGV[3]) }

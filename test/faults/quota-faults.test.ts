@@ -87,7 +87,7 @@ t.test('consumers killed while limits begin and calls are held leave every count
   const points = [
     ['meter-1', 'before:meter.seed:2'],
     ['meter-2', 'after:meter.seed:2'],
-    ['meter-1', 'after:ledger.readForCut:3'],
+    ['meter-1', 'after:ledger.readForCuts:3'],
     ['meter-2', 'before:dead-letters.append:2']
   ] as const
   for (const [name, point] of points) {

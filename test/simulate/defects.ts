@@ -78,12 +78,18 @@ export const DEFECTS: readonly Defect[] = [
     ]
   },
   {
-    name: 'no-recut',
-    leavesOut: 'cutting again when the moment was missed',
+    name: 'late-cut',
+    leavesOut: 'settling a cut at which a consumer begins, and cutting again when the moment was missed',
     edits: [
       {
         file: 'ingest/meter-partition.ts',
-        find: 'if ((this.#flushed.shardCursors[cut.shard] ?? 0) > cut.at) {',
+        find: `if (!(await this.#settleReached())) return 'refused'
+    for (;;) {`,
+        replace: 'for (;;) {'
+      },
+      {
+        file: 'ingest/settle-cuts.ts',
+        find: 'if ((position.shardCursors[cut.shard] ?? 0) > cut.at) {',
         replace: 'if (cut.at < 0) {'
       }
     ]

@@ -16,7 +16,7 @@ import type { UncountedReason } from '../../domain/tokens/usage-event.ts'
 import type { UsageTopic } from './log-models.ts'
 import type { SimulatedProcess, World } from './world.ts'
 
-const CUT_CHUNK_ROWS = 2
+const CUT_PART_ROWS = 2
 const CHUNK_CUSTOMERS = 2
 
 type KeptRow = { -readonly [K in keyof LedgerRow]: K extends 'tokens' ? Record<TokenPool, number> : LedgerRow[K] }
@@ -163,15 +163,18 @@ export function simulatedLedger(process: SimulatedProcess, postgres: Postgres): 
         if (outcome === 'fenced') process.world.tell(`${process.name}: fenced`)
         return outcome
       }),
-    readForCut: ({ partition, position, customerId, sinceQuarter, after }) =>
-      process.call(`read for cut ${customerId} after ${after}`, () => {
+    readForCuts: ({ partition, position, cuts }) =>
+      process.call(`read for cuts of ${cuts.map(({ customerId, after }) => `${customerId} after ${after}`)}`, () => {
         if (!postgres.standsAt(partition, position)) return { refused: true }
-        const all = postgres
-          .rowsOf(partition, customerId)
-          .filter((row) => row.quarter >= sinceQuarter && keyOf(row) > after)
-        const rows = all.sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1)).slice(0, CUT_CHUNK_ROWS)
-        const last = rows.at(-1)
-        return { refused: false, rows, next: last === undefined || rows.length < CUT_CHUNK_ROWS ? null : keyOf(last) }
+        const parts = cuts.map(({ customerId, sinceQuarter, after }) => {
+          const all = postgres
+            .rowsOf(partition, customerId)
+            .filter((row) => row.quarter >= sinceQuarter && keyOf(row) > after)
+          const rows = all.sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1)).slice(0, CUT_PART_ROWS)
+          const last = rows.at(-1)
+          return { rows, next: last === undefined || rows.length < CUT_PART_ROWS ? null : keyOf(last) }
+        })
+        return { refused: false, parts }
       })
   }
 }
