@@ -5,7 +5,7 @@
 import { channel } from 'node:diagnostics_channel'
 import type { LedgerRow } from '../domain/ports.ts'
 import type { UncountedReason } from '../domain/tokens/usage-event.ts'
-import type { TokensByKind } from './pending-usage.ts'
+import type { TokensByKind } from './ledger/pending-usage.ts'
 
 export interface BatchCounted {
   readonly partition: number

@@ -1,6 +1,7 @@
 /**
  * The meter consumer of one partition: third stop on the way of one event. It takes batches of the log, has the meter count
- * them (Redis), sums what was counted, and about once a second writes the sums to the ledger (Postgres) with the cursor L.
+ * them (Redis), sums what was counted, and about once a second writes the sums to the ledger (Postgres) with the cursor L, while it
+ * counts on.
  *
  * It may die, freeze or be overtaken between any two awaited lines:
  *   before the meter applied a batch     the next consumer begins at L and applies it
@@ -12,7 +13,6 @@
  * It holds no clock and no client, so that the simulation runs these very lines. A store that is away throws
  * `RetryableError`; whoever runs the loop starts it again later, and it begins at L.
  */
-import { RetryableError } from '../domain/errors.ts'
 import type {
   ConsumerMeter,
   Cut,
@@ -29,8 +29,8 @@ import type {
 import { shardOf } from '../domain/tokens/shard.ts'
 import type { Decoded, UncountedReason, UsageRecord } from '../domain/tokens/usage-event.ts'
 import { tell } from './channels.ts'
-import { PendingUsage } from './pending-usage.ts'
-import { settleCuts } from './settle-cuts.ts'
+import { LedgerWriter } from './ledger/ledger-writer.ts'
+import { settleCuts } from './ledger/settle-cuts.ts'
 
 export interface MeterPartitionPorts {
   readonly source: PartitionSource
@@ -53,7 +53,12 @@ export interface MeterPartitionOptions {
 export async function runMeterPartition(ports: MeterPartitionPorts, options: MeterPartitionOptions): Promise<void> {
   for (;;) {
     const session = await MeterSession.open(ports, options)
-    if (session !== null && (await session.run()) === 'stopped') return
+    if (session === null) continue
+    try {
+      if ((await session.run()) === 'stopped') return
+    } finally {
+      await session.close()
+    }
   }
 }
 
@@ -81,11 +86,9 @@ class MeterSession {
   readonly #ports: MeterPartitionPorts
   readonly #options: MeterPartitionOptions
   readonly #shards: readonly ShardStand[]
-  readonly #pending = new PendingUsage()
+  readonly #writer: LedgerWriter
   #openCuts: Cut[]
-  /** What the ledger's row says, by this session's own doing. */
-  #flushed: LedgerPosition
-  /** What it will say after the next flush. */
+  /** What the ledger's row says once all that is counted is written. */
   #position: LedgerPosition
 
   private constructor(
@@ -97,7 +100,7 @@ class MeterSession {
     this.#options = options
     this.#shards = start.shards
     this.#openCuts = start.cuts
-    this.#flushed = start.ledger
+    this.#writer = new LedgerWriter(ports.ledger, options.partition, start.ledger)
     this.#position = start.ledger
   }
 
@@ -149,8 +152,7 @@ class MeterSession {
       next = end
       from = to
     }
-    if (this.#pending.records > this.#options.pendingRecordsMax && !(await this.#flush())) return false
-    return true
+    return this.#writer.records <= this.#options.pendingRecordsMax || this.#flush()
   }
 
   async #count(stretch: RecordBatch): Promise<boolean> {
@@ -227,7 +229,7 @@ class MeterSession {
     /** Why, by offset. */
     const conflicts = new Map<number, string>()
     for (const { record, reason, field, message } of poison) {
-      this.#pending.leaveOut({ offset: record.offset, reason, field, message })
+      this.#writer.pending.leaveOut({ offset: record.offset, reason, field, message })
       uncounted.push(reason)
     }
     for (const { events, verdicts } of judged) {
@@ -236,12 +238,12 @@ class MeterSession {
         if (verdict === undefined)
           throw new Error(`the meter gave no verdict on offset ${offset} of partition ${partition}`)
         if (verdict === 'counted') {
-          this.#pending.add(event)
+          this.#writer.pending.add(event)
           continue
         }
         const before = `event ${event.id} of source ${event.source} was counted before`
         const message = verdict === 'conflict' ? `${before} with other tokens, user or model` : before
-        this.#pending.leaveOut({ offset, reason: verdict, field: 'id', message })
+        this.#writer.pending.leaveOut({ offset, reason: verdict, field: 'id', message })
         uncounted.push(verdict)
         if (verdict === 'conflict') conflicts.set(offset, message)
       }
@@ -255,15 +257,9 @@ class MeterSession {
     return uncounted
   }
 
-  /** The ledger may be away at a tick: sums wait in memory, and quotas go on. */
   async #tick(drainedAt: number | null): Promise<boolean> {
-    try {
-      if (!(await this.#flush())) return false
-      this.#ports.source.report(this.#flushed.cursor)
-    } catch (error) {
-      if (!(error instanceof RetryableError) || this.#pending.records > this.#options.pendingRecordsMax) throw error
-      tell('ledgerAway', { partition: this.#options.partition, waiting: this.#pending.records, error })
-    }
+    if (!this.#writer.begin(this.#position)) return false
+    this.#ports.source.report(this.#writer.flushed.cursor)
     const countedUpTo = drainedAt ?? this.#position.previousArrivedAt
     return (await this.#renew(this.#shards, countedUpTo)) && this.#settleReached()
   }
@@ -271,35 +267,21 @@ class MeterSession {
   /** The sign of life in some shards, and the cuts that their replies tell. */
   async #renew(shards: readonly ShardStand[], countedUpTo: number | null): Promise<boolean> {
     for (const { at, cursor } of shards) {
-      const reply = await this.#ports.meter.tick({ ...at, cursor, flushed: this.#flushed.cursor, countedUpTo })
+      const reply = await this.#ports.meter.tick({ ...at, cursor, flushed: this.#writer.flushed.cursor, countedUpTo })
       if (reply.refused) return this.#fenced('redis')
       this.#openCuts.push(...reply.cuts.filter((cut) => !this.#knows(cut)))
     }
     return true
   }
 
-  /** One transaction: sums, uncounted offsets and L; false when someone else moved L or raised a generation. */
-  async #flush(): Promise<boolean> {
-    if (this.#position.cursor === this.#flushed.cursor) return true
-    const rows = this.#pending.rows()
-    const outcome = await this.#ports.ledger.flush({
-      partition: this.#options.partition,
-      from: this.#flushed,
-      to: this.#position,
-      rows,
-      uncounted: this.#pending.uncounted()
-    })
-    if (outcome === 'fenced') return this.#fenced('postgres')
-    this.#flushed = this.#position
-    const { partition } = this.#options
-    tell('ledgerFlushed', {
-      partition,
-      cursor: this.#flushed.cursor,
-      rows,
-      tokens: this.#pending.tokens()
-    })
-    this.#pending.clear()
-    return true
+  /** L is brought to the position; false when someone else moved it or raised a generation. */
+  #flush(): Promise<boolean> {
+    return this.#writer.finish(this.#position)
+  }
+
+  /** Resolves when nothing of this session is under way any more. */
+  close(): Promise<void> {
+    return this.#writer.idle()
   }
 
   #knows(cut: Cut): boolean {
@@ -326,7 +308,7 @@ class MeterSession {
     const { partition } = this.#options
     const shards = this.#shards.map(({ at }) => at)
     for (let due = cuts; due.length > 0; due = this.#takeReached()) {
-      const place = { partition, position: this.#flushed, shards }
+      const place = { partition, position: this.#writer.flushed, shards }
       if (!(await settleCuts(this.#ports, place, due))) return this.#fenced('postgres')
       const touched = new Set(due.map(({ shard }) => shard))
       if (

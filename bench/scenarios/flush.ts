@@ -10,7 +10,7 @@
 import { Redis } from 'ioredis'
 import { totalTokens } from '../../domain/tokens/token-pools.ts'
 import type { UsageEvent } from '../../domain/tokens/usage-event.ts'
-import { PendingUsage } from '../../ingest/pending-usage.ts'
+import { PendingUsage } from '../../ingest/ledger/pending-usage.ts'
 import type { Database, Statement } from '../../sql/connect.ts'
 import { PostgresUsageLedger } from '../../sql/usage-ledger.ts'
 import type { Bench, OpenScenario, Reading, Scenario } from '../harness/scenario.ts'
@@ -92,17 +92,16 @@ async function emptying(flushing: Flushing, work: (flushing: Flushing) => Promis
 async function flushSums({ owner, pipeline, redisPid, seconds }: Flushing): Promise<Reading> {
   const clock = new WorkClock({ services: ['postgres'], pids: { redis: redisPid } })
   const ledger = new PostgresUsageLedger(pipeline, 1)
-  const pending = new PendingUsage()
   let position = await ledger.open(PARTITION)
   let rows = 0
   const flushSecond = async (events: readonly UsageEvent[]): Promise<void> => {
+    const pending = new PendingUsage()
     for (const event of events) pending.add(event)
     const summed = pending.rows()
     const cursor = position.cursor + events.length
     const to = { ...position, cursor, previousArrivedAt: NOW, shardCursors: [cursor] }
     const outcome = await ledger.flush({ partition: PARTITION, from: position, to, rows: summed, uncounted: [] })
     if (outcome === 'fenced') throw new Error('the ledger did not take a flush')
-    pending.clear()
     position = to
     rows = summed.length
   }

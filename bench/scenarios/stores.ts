@@ -10,7 +10,7 @@ import { ClickHouseUsageLog } from '../../clickhouse/usage-log.ts'
 import type { LedgerPosition, MeteredEvent } from '../../domain/ports.ts'
 import { partitionOf } from '../../domain/tokens/shard.ts'
 import type { UsageEvent } from '../../domain/tokens/usage-event.ts'
-import { PendingUsage } from '../../ingest/pending-usage.ts'
+import { PendingUsage } from '../../ingest/ledger/pending-usage.ts'
 import { consumerVariables } from '../../monitoring/config.ts'
 import { loadConfig } from '../../monitoring/load-config.ts'
 import type { Database, Statement } from '../../sql/connect.ts'
@@ -179,18 +179,17 @@ async function flushAll(database: Database, partitions: Flushes): Promise<Readin
   const rows = await clock.time(() =>
     Promise.all(
       partitions.map(async (flushes, partition) => {
-        const pending = new PendingUsage()
         let position = positions[partition]
         let written = 0
         for (const events of flushes) {
           if (position === undefined) throw new Error(`partition ${partition} was not opened`)
+          const pending = new PendingUsage()
           for (const event of events) pending.add(event)
           const sums = pending.rows()
           const cursor = position.cursor + events.length
           const to: LedgerPosition = { ...position, cursor, previousArrivedAt: NOW, shardCursors: [cursor] }
           const outcome = await store.flush({ partition, from: position, to, rows: sums, uncounted: [] })
           if (outcome === 'fenced') throw new Error(`the ledger did not take a flush of partition ${partition}`)
-          pending.clear()
           position = to
           written += sums.length
         }

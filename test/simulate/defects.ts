@@ -88,7 +88,7 @@ export const DEFECTS: readonly Defect[] = [
         replace: 'for (;;) {'
       },
       {
-        file: 'ingest/settle-cuts.ts',
+        file: 'ingest/ledger/settle-cuts.ts',
         find: 'if ((position.shardCursors[cut.shard] ?? 0) > cut.at) {',
         replace: 'if (cut.at < 0) {'
       }

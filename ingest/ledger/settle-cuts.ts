@@ -2,8 +2,8 @@
  * Adds to the counters that begin under a cut what came before it: L stands at the cut, so what the ledger holds for this
  * partition is exactly that. Chunk by chunk, each once, however often it is tried.
  */
-import type { ConsumerMeter, Cut, LedgerPart, LedgerPosition, ShardAt, UsageLedger } from '../domain/ports.ts'
-import { amountsOf } from '../domain/tokens/counter-amounts.ts'
+import type { ConsumerMeter, Cut, LedgerPart, LedgerPosition, ShardAt, UsageLedger } from '../../domain/ports.ts'
+import { amountsOf } from '../../domain/tokens/counter-amounts.ts'
 
 export interface CutPlace {
   readonly partition: number

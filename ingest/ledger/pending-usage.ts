@@ -1,8 +1,8 @@
 /** What a partition has counted in Redis and not yet written to the ledger: sums by ledger key, and the offsets left out. */
-import type { LedgerRow, Uncounted } from '../domain/ports.ts'
-import { quarterOf } from '../domain/tokens/quarter-hour.ts'
-import { NO_TOKENS, type TokenPool, type TokenPools } from '../domain/tokens/token-pools.ts'
-import type { UsageEvent } from '../domain/tokens/usage-event.ts'
+import type { LedgerRow, Uncounted } from '../../domain/ports.ts'
+import { quarterOf } from '../../domain/tokens/quarter-hour.ts'
+import { NO_TOKENS, type TokenPool, type TokenPools } from '../../domain/tokens/token-pools.ts'
+import type { UsageEvent } from '../../domain/tokens/usage-event.ts'
 
 interface Sum {
   readonly customerId: string
@@ -17,11 +17,11 @@ interface Sum {
 export type TokensByKind = Readonly<Record<UsageEvent['kind'], TokenPools>>
 
 export class PendingUsage {
-  #sums = new Map<string, Sum>()
+  readonly #sums = new Map<string, Sum>()
   /** Sums that a further event would have taken past 2^53: complete, beside a new one of the same key. */
   #full: Sum[] = []
   #uncounted: Uncounted[] = []
-  #tokens = { used: { ...NO_TOKENS }, voided: { ...NO_TOKENS } }
+  readonly #tokens = { used: { ...NO_TOKENS }, voided: { ...NO_TOKENS } }
   #records = 0
 
   /** A correction takes its tokens back; it is an event too. */
@@ -74,12 +74,23 @@ export class PendingUsage {
     return this.#uncounted
   }
 
-  clear(): void {
-    this.#sums = new Map()
-    this.#full = []
-    this.#uncounted = []
-    this.#tokens = { used: { ...NO_TOKENS }, voided: { ...NO_TOKENS } }
-    this.#records = 0
+  /** Takes in what another one holds, which is of no use afterwards. */
+  absorb(other: PendingUsage): void {
+    for (const [key, sum] of other.#sums) {
+      const mine = this.#sums.get(key)
+      if (mine !== undefined && hasRoom(mine, sum)) {
+        addPools(mine.tokens, sum.tokens)
+        mine.events += sum.events
+        continue
+      }
+      if (mine !== undefined) this.#full.push(mine)
+      this.#sums.set(key, sum)
+    }
+    this.#full = this.#full.concat(other.#full)
+    this.#uncounted = this.#uncounted.concat(other.#uncounted)
+    addPools(this.#tokens.used, other.#tokens.used)
+    addPools(this.#tokens.voided, other.#tokens.voided)
+    this.#records += other.#records
   }
 }
 
@@ -92,7 +103,7 @@ function addPools(sum: Record<TokenPool, number>, tokens: TokenPools): void {
   sum.reasoning += tokens.reasoning
 }
 
-function hasRoom({ tokens: sum }: Sum, { tokens }: UsageEvent): boolean {
+function hasRoom({ tokens: sum }: Sum, { tokens }: Pick<UsageEvent, 'tokens'>): boolean {
   return (
     Number.isSafeInteger(sum.input + tokens.input) &&
     Number.isSafeInteger(sum.cacheRead + tokens.cacheRead) &&

@@ -1,13 +1,13 @@
 // Cuts as a partition settles them, on a real Redis and a real Postgres.
 
 import t from 'tap'
-import type { LedgerPosition, LedgerRow } from '../domain/ports.ts'
-import { quarterOf } from '../domain/tokens/quarter-hour.ts'
-import { NO_TOKENS } from '../domain/tokens/token-pools.ts'
-import { Database } from '../sql/connect.ts'
-import { PostgresUsageLedger } from '../sql/usage-ledger.ts'
-import { count, freshMeter, positionOf, standOf, twoDayLimits, usageEvent } from '../test/meter-shard.ts'
-import { freshDatabase } from '../test/services.ts'
+import type { LedgerPosition, LedgerRow } from '../../domain/ports.ts'
+import { quarterOf } from '../../domain/tokens/quarter-hour.ts'
+import { NO_TOKENS } from '../../domain/tokens/token-pools.ts'
+import { Database } from '../../sql/connect.ts'
+import { PostgresUsageLedger } from '../../sql/usage-ledger.ts'
+import { count, freshMeter, positionOf, standOf, twoDayLimits, usageEvent } from '../../test/meter-shard.ts'
+import { freshDatabase } from '../../test/services.ts'
 import { settleCuts } from './settle-cuts.ts'
 
 const TOKENS = { input: 7 }
