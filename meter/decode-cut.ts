@@ -28,11 +28,6 @@ export function decodeCuts(flat: unknown, shard: number, partition: number): Cut
   return cuts
 }
 
-/** Counters from JSON that a script wrote; empty text: none. */
-export function decodeCounters(text: string): readonly Counter[] {
-  return text === '' ? [] : withLists(JSON.parse(text))
-}
-
 function withLists(counters: readonly Counter[]): readonly Counter[] {
   return counters.map((counter) => ({ ...counter, windows: Array.isArray(counter.windows) ? counter.windows : [] }))
 }

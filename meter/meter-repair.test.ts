@@ -250,6 +250,17 @@ t.test(
   }
 )
 
+t.test('a state that an older version wrote in another layout is refused, and built from empty', async (t) => {
+  const meter = await freshMeter(t)
+  await count(meter, EVENTS)
+  await meter.shards.redis.hdel(state(meter), 'layout')
+  t.same(await meter.quota.check(ASK), UNREPAIRED)
+  t.match(await meter.consumer.open(at(1)), { refused: true })
+  await buildWhole(meter, 2, metered(0, EVENTS))
+  await tick(meter, 2, [4, 0])
+  t.match(await meter.quota.check(ASK), { total: 40 })
+})
+
 t.test('a state that became half-written during a roll-forward is not opened', async (t) => {
   const meter = await freshMeter(t)
   await restart(meter)

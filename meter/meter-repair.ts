@@ -6,6 +6,7 @@ import type { CompiledLimits, CustomerLimits } from '../domain/tokens/limit.ts'
 import { answerOf, asRetryable } from './connect.ts'
 import { amountAsList } from './consumer-meter.ts'
 import { wordsOf } from './decode-cut.ts'
+import { keptLimits } from './limits-text.ts'
 import { MARK_FINGERPRINT_BYTES, MARK_ID_BYTES, markGenerationOf, markOf } from './mark.ts'
 import { packBatch, packedArguments } from './pack-batch.ts'
 import type { Shards } from './shards.ts'
@@ -101,7 +102,7 @@ export class RedisMeterRepair implements MeterRepair {
       for (const { customerId } of part.customers) all.push(keys.limits(customerId), keys.used(customerId))
       const customers = part.customers.map(({ total, limits, amounts }) => ({
         total: String(total),
-        limits: limits ?? false,
+        limits: limits === null ? false : keptLimits(limits),
         amounts: amounts.map(amountAsList)
       }))
       return { keys: all, args: [generation, marks, JSON.stringify(customers)] }
@@ -136,7 +137,7 @@ export class RedisMeterRepair implements MeterRepair {
         keys.cuts,
         keys.waiting
       ],
-      args: [build, '', JSON.stringify(limits), leadMs, customerId, generation]
+      args: [build, '', JSON.stringify(keptLimits(limits)), leadMs, customerId, generation]
     }))
     return reply[0] === 'ok'
   }

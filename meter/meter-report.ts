@@ -2,7 +2,7 @@
 import type { CounterAmount } from '../domain/ports.ts'
 import type { MeteredCustomer } from '../domain/tokens/reconcile/compare-counters.ts'
 import { answerOf } from './connect.ts'
-import { decodeCounters } from './decode-cut.ts'
+import { decodeCounters } from './limits-text.ts'
 import type { Shards } from './shards.ts'
 
 const WORDS_PER_FIELD = 4

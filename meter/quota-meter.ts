@@ -14,6 +14,7 @@ import { RetryableError } from '../domain/errors.ts'
 import type { CompiledLimits } from '../domain/tokens/limit.ts'
 import { customerHash } from '../domain/tokens/shard.ts'
 import type { TokenPools } from '../domain/tokens/token-pools.ts'
+import { keptLimits } from './limits-text.ts'
 import type { ScriptName } from './scripts.ts'
 import type { Shards } from './shards.ts'
 
@@ -118,7 +119,7 @@ export class RedisQuotaMeter implements QuotaMeter, LimitMeter {
   }
 
   async setLimits(limits: CompiledLimits): Promise<void> {
-    await this.#setLimits(limits.customerId, JSON.stringify(limits))
+    await this.#setLimits(limits.customerId, JSON.stringify(keptLimits(limits)))
   }
 
   async recount(customerId: string): Promise<void> {

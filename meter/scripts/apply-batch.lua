@@ -59,8 +59,7 @@ local function sum_event(customer, user, model, quarter, pools)
       if counter.rollingHours > 0 then
         if quarter > quarter_now - counter.rollingHours * 4 then start = quarter end
       else
-        local window = window_of(counter, quarter)
-        start = window and window[1]
+        start = window_of(counter, quarter)
       end
       if start then
         local field = field_of(counter.n, start, subject)

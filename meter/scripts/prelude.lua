@@ -4,7 +4,7 @@
 -- ARGV    none
 -- Returns nothing
 --
--- The state hash of a shard: build (names the keys in force), generation, runId (of the server that wrote it), repairing,
+-- The state hash of a shard: build (names the keys in force), layout (of what stands under them), generation, runId (of the server that wrote it), repairing,
 -- repairRun, building, dirty, partitions, cursor:<p>, countedUpTo:<p>, markMax, marksFrom, lastCut.
 -- The used hash of a customer: `0@0` all tokens ever; `<n>@<start>[#subject]` what counter n saw in the window that starts at
 -- that quarter; `h<n>[#subject]` what is held against counter n; `s<n>` cuts that counter n still waits for; `q` the quarter
@@ -15,6 +15,7 @@
 
 local COUNT_MAX = 9007199254740991
 local HOLD_MEMORY_MS = 600000 -- how long a hold that is over is remembered after its expiry, so that a retry of its creation finds it ended
+local LAYOUT = '2' -- a state of another one is built anew; to be raised when what is kept takes another form
 local CUTS_TOLD_MAX = 64
 local CUT_IDS = 1099511627776 -- 2^40, more cuts than a shard will ever have; 8,192 partitions of them fit into a score
 
@@ -43,9 +44,9 @@ end
 
 -- Nil when the shard may be used by whoever holds this build and generation ('' = any), else why not.
 local function refusal(state, build, generation)
-  local now = redis.call('HMGET', state, 'build', 'generation', 'runId', 'repairing', 'dirty')
+  local now = redis.call('HMGET', state, 'build', 'generation', 'runId', 'repairing', 'dirty', 'layout')
   if not now[1] then return 'unrepaired' end
-  if now[3] ~= run_id() or now[4] == '1' or half_written(now[5]) then return 'unrepaired' end
+  if now[3] ~= run_id() or now[4] == '1' or half_written(now[5]) or now[6] ~= LAYOUT then return 'unrepaired' end
   if generation ~= '' and now[2] ~= generation then return 'generation:' .. now[2] end
   if now[1] ~= build then return 'build:' .. now[1] end
   return nil
@@ -107,12 +108,14 @@ local function amount_of(counter, model, pools)
   return weights[1] * pools[1] + weights[2] * pools[2] + weights[3] * pools[3] + weights[4] * pools[4] + weights[5] * pools[5]
 end
 
--- The listed window that holds a quarter, or nil. Lists are ascending and short, and the newest is asked for most.
+-- Start and end of the listed window that holds a quarter, or nil. Lists are ascending: start, end, start, end, … In one list,
+-- since a table for each window would take longer to unpack than all the rest of the limits.
 local function window_of(counter, quarter)
   local windows = counter.windows
-  for i = #windows, 1, -1 do
-    if windows[i][1] <= quarter then
-      return quarter < windows[i][2] and windows[i] or nil
+  for i = #windows - 1, 1, -2 do
+    if windows[i] <= quarter then
+      if quarter < windows[i + 1] then return windows[i], windows[i + 1] end
+      return nil
     end
   end
   return nil
@@ -192,32 +195,32 @@ local function standing(used, limits, user, model, now, balance)
     end
     if subject then
       local sum, resets, unknown = 0, 0, ''
+      local fields, first = { 's' .. counter.n, held_field(counter.n, subject) }, nil
       if limit.rollingHours > 0 then
-        local first = quarter - limit.rollingHours * 4 + 1
-        local oldest = nil
-        local fields = {}
+        first = quarter - limit.rollingHours * 4 + 1
         for q = first, quarter + 1 do fields[#fields + 1] = field_of(counter.n, q, subject) end
-        local values = redis.call('HMGET', used, unpack(fields))
-        for i, value in ipairs(values) do
-          if value then
-            sum = sum + tonumber(value)
-            if not oldest and value ~= '0' then oldest = first + i - 1 end
-          end
-        end
-        resets = ((oldest or quarter) + limit.rollingHours * 4) * 900000
       else
-        local window = window_of(counter, quarter)
-        if window then
-          sum = tonumber(redis.call('HGET', used, field_of(counter.n, window[1], subject)) or 0)
-          resets = window[2] * 900000
+        local starts, ends = window_of(counter, quarter)
+        if starts then
+          fields[3] = field_of(counter.n, starts, subject)
+          resets = ends * 900000
         else
           unknown = 'windows-ran-out'
         end
       end
-      local marks = redis.call('HMGET', used, 's' .. counter.n, held_field(counter.n, subject))
-      if marks[1] then unknown = 'seeding' end
+      local values = redis.call('HMGET', used, unpack(fields))
+      local oldest = nil
+      for i = 3, #fields do
+        local value = values[i]
+        if value then
+          sum = sum + tonumber(value)
+          if first and not oldest and value ~= '0' then oldest = first + i - 3 end
+        end
+      end
+      if first then resets = ((oldest or quarter) + limit.rollingHours * 4) * 900000 end
+      if values[1] then unknown = 'seeding' end
       lines[#lines + 1] = {
-        limit = limit, counter = counter, used = sum, held = tonumber(marks[2] or 0), resets = resets, unknown = unknown
+        limit = limit, counter = counter, used = sum, held = tonumber(values[2] or 0), resets = resets, unknown = unknown
       }
     end
   end
@@ -308,7 +311,7 @@ local function sweep_fields(used, limits, quarter)
     if counter.rollingHours > 0 then
       first[whole(counter.n)] = quarter - counter.rollingHours * 4
     elseif counter.windows[1] then
-      first[whole(counter.n)] = counter.windows[1][1]
+      first[whole(counter.n)] = counter.windows[1]
     end
   end
   for _, field in ipairs(redis.call('HKEYS', used)) do

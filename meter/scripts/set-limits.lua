@@ -2,7 +2,7 @@
 -- Replaces a customer's limits. A counter's window that was not kept so far and may have seen usage begins at zero under a cut.
 -- A customer has at most one open cut: a new one takes over what an older one still waits for, so that nothing is added twice.
 -- KEYS    1 state, 2 limits, 3 used, 4 holds, 5 cuts, 6 waiting
--- ARGV    1 build, 2 now (ms) or '', 3 limits (JSON) or '' to recount: the limits stay and every counter begins again,
+-- ARGV    1 build, 2 now (ms) or '', 3 limits (JSON; windows in one list: start, end, …) or '' to recount: the limits stay and every counter begins again,
 --         4 how far ahead of its arrival an event may be (ms), 5 customer, 6 generation of the repairer or ''
 -- Returns {'refused', why} or {'ok', 'set'|'older'}
 if ARGV[6] ~= '' then
@@ -23,14 +23,14 @@ local now = clock(ARGV[2])
 -- No event so far lies in a later quarter. One quarter more, since the broker's clock, not this one, tells arrivals.
 local touched_until = math.floor((now + tonumber(ARGV[4])) / 900000) + 1
 
-local function window_id(n, window)
-  return whole(n) .. '@' .. whole(window[1]) .. '-' .. whole(window[2])
+local function window_id(n, starts, ends)
+  return whole(n) .. '@' .. whole(starts) .. '-' .. whole(ends)
 end
 
 local cut, waiting = open_cut(keys.cuts, ARGV[5]), {}
 for _, counter in ipairs(cut and cut.counters or {}) do
   waiting[whole(counter.n)] = true
-  for _, window in ipairs(counter.windows) do waiting[window_id(counter.n, window)] = true end
+  for _, window in ipairs(counter.windows) do waiting[window_id(counter.n, window[1], window[2])] = true end
 end
 
 local kept = {}
@@ -44,10 +44,13 @@ local function missing_windows(counter, old, again)
     return { { math.floor(now / 900000) - counter.rollingHours * 4, 2147483647 } }
   end
   local had, missing = {}, {}
-  for _, window in ipairs(old and old.windows or {}) do had[window_id(counter.n, window)] = true end
-  for _, window in ipairs(counter.windows) do
-    local id = window_id(counter.n, window)
-    if window[1] <= touched_until and (recount or not had[id] or (again and waiting[id])) then missing[#missing + 1] = window end
+  local listed, before_that = counter.windows, old and old.windows or {}
+  for i = 1, #before_that, 2 do had[window_id(counter.n, before_that[i], before_that[i + 1])] = true end
+  for i = 1, #listed, 2 do
+    local id = window_id(counter.n, listed[i], listed[i + 1])
+    if listed[i] <= touched_until and (recount or not had[id] or (again and waiting[id])) then
+      missing[#missing + 1] = { listed[i], listed[i + 1] }
+    end
   end
   return missing
 end

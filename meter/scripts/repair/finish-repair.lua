@@ -9,7 +9,7 @@ if not repairs(KEYS[1], ARGV[1]) then return { 'refused', 'overtaken' } end
 local stand = redis.call('HMGET', KEYS[1], 'building', 'dirty')
 if #ARGV > 3 then
   if stand[1] ~= ARGV[1] then return { 'refused', 'not built' } end
-  redis.call('HSET', KEYS[1], 'build', ARGV[1], 'markMax', ARGV[2], 'marksFrom', ARGV[3], 'dirty', '0')
+  redis.call('HSET', KEYS[1], 'build', ARGV[1], 'layout', LAYOUT, 'markMax', ARGV[2], 'marksFrom', ARGV[3], 'dirty', '0')
   for i = 4, #ARGV do
     redis.call('HSET', KEYS[1], 'cursor:' .. (i - 4), ARGV[i])
     redis.call('HDEL', KEYS[1], 'countedUpTo:' .. (i - 4))
