@@ -67,6 +67,21 @@ export function noticesOf(of: StandingOf, percents: readonly number[], now: numb
   return used >= max ? [...told, { ...notice, type: 'quota.exhausted', percent: 100 }] : told
 }
 
+/** Tokens, of any user, model and pool, that may be used before the next notice of this limit is due; Infinity when all are. */
+export function tokensToNextNotice({ limit, standing }: StandingOf, percents: readonly number[]): number {
+  const { used, max } = standing
+  const next = [...percents, 100].filter((percent) => !isReached(used, max, percent))
+  if (next.length === 0) return Number.POSITIVE_INFINITY
+  // One less for what the division rounds off.
+  return ((max / 100) * Math.min(...next) - used - 1) / heaviest(limit)
+}
+
+/** The most that a token can weigh in the measure of a limit. */
+function heaviest({ measure }: Limit): number {
+  if (measure.kind !== 'cost') return 1
+  return Math.max(...Object.values(measure.weights).flatMap((weights) => Object.values(weights)))
+}
+
 /** In integers: a hundred times a count may pass 2^53. */
 function isReached(used: number, max: number, percent: number): boolean {
   return BigInt(used) * 100n >= BigInt(max) * BigInt(percent)
