@@ -310,14 +310,8 @@ class MeterSession {
     for (let due = cuts; due.length > 0; due = this.#takeReached()) {
       const place = { partition, position: this.#writer.flushed, shards }
       if (!(await settleCuts(this.#ports, place, due))) return this.#fenced('postgres')
-      const touched = new Set(due.map(({ shard }) => shard))
-      if (
-        !(await this.#renew(
-          this.#shards.filter(({ at }) => touched.has(at.shard)),
-          null
-        ))
-      )
-        return false
+      const touched = this.#shards.filter(({ at }) => due.some(({ shard }) => shard === at.shard))
+      if (!(await this.#renew(touched, null))) return false
     }
     return true
   }
