@@ -109,7 +109,7 @@ local function amount_of(counter, model, pools)
 end
 
 -- Start and end of the listed window that holds a quarter, or nil. Lists are ascending: start, end, start, end, … In one list,
--- since a table for each window would take longer to unpack than all the rest of the limits.
+-- since a table for each window is dear to unpack, and limits are unpacked with each check and each batch.
 local function window_of(counter, quarter)
   local windows = counter.windows
   for i = #windows - 1, 1, -2 do
