@@ -31,7 +31,7 @@ export class RedisConsumerMeter implements ConsumerMeter {
     const { shard, partition, generation } = at
     await this.#shards.refresh(shard)
     const reply = await this.#shards.run(shard, 'meterOpenPartition', (keys, build) => ({
-      keys: [keys.state, keys.verdicts(partition), keys.cuts, keys.waiting],
+      keys: keys.ofPartition(partition),
       args: [build, generation, partition]
     }))
     if (reply[0] === 'refused') {
@@ -83,7 +83,7 @@ export class RedisConsumerMeter implements ConsumerMeter {
   ): Promise<Refusable<{ cuts: readonly Cut[] }>> {
     const { shard, partition } = at
     const reply = await this.#shards.run(shard, 'meterTick', (keys, build) => ({
-      keys: [keys.state, keys.verdicts(partition), keys.cuts, keys.waiting],
+      keys: keys.ofPartition(partition),
       args: [build, at.generation, partition, at.cursor, at.flushed, at.countedUpTo ?? '']
     }))
     if (reply[0] === 'refused') return { refused: true }
@@ -93,7 +93,7 @@ export class RedisConsumerMeter implements ConsumerMeter {
 
   async seed(at: ShardAt, cut: Cut, chunk: { amounts: readonly CounterAmount[]; next: string | null }): Promise<void> {
     await this.#shards.run(at.shard, 'meterSeedCut', (keys, build) => ({
-      keys: [keys.state, keys.cuts, keys.waiting, keys.used(cut.customerId)],
+      keys: keys.ofCut(cut.customerId),
       args: [
         build,
         at.generation,
@@ -109,7 +109,7 @@ export class RedisConsumerMeter implements ConsumerMeter {
 
   async cutAgain(at: ShardAt, cut: Cut): Promise<void> {
     await this.#shards.run(at.shard, 'meterCutAgain', (keys, build) => ({
-      keys: [keys.state, keys.cuts, keys.waiting, keys.used(cut.customerId)],
+      keys: keys.ofCut(cut.customerId),
       args: [build, at.generation, cut.id, 'consumer']
     }))
   }

@@ -54,6 +54,21 @@ export class ShardKeys {
     return [this.state, this.limits(customerId), this.used(customerId), this.holds(customerId), this.expiry(customerId)]
   }
 
+  /** Of `set-limits`, in the order of its KEYS. */
+  ofLimits(customerId: string): string[] {
+    return [this.state, this.limits(customerId), this.used(customerId), this.holds(customerId), this.cuts, this.waiting]
+  }
+
+  /** Of the scripts that seed a cut or begin it again, in the order of their KEYS. */
+  ofCut(customerId: string): string[] {
+    return [this.state, this.cuts, this.waiting, this.used(customerId)]
+  }
+
+  /** Of the scripts by which a partition's consumer goes on, in the order of their KEYS; those of a batch follow. */
+  ofPartition(partition: number): string[] {
+    return [this.state, this.verdicts(partition), this.cuts, this.waiting]
+  }
+
   /** Matches every key of the shard, of whatever build. */
   everyKeyOfShard(): string {
     return `${this.#root.replaceAll(/[[\]*?\\]/g, '\\$&')}:*`

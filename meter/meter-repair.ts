@@ -129,14 +129,7 @@ export class RedisMeterRepair implements MeterRepair {
     const { customerId } = limits
     const { leadMs } = this.#shards.installation
     const reply = await this.#run(shard, build, 'meterSetLimits', (keys) => ({
-      keys: [
-        keys.state,
-        keys.limits(customerId),
-        keys.used(customerId),
-        keys.holds(customerId),
-        keys.cuts,
-        keys.waiting
-      ],
+      keys: keys.ofLimits(customerId),
       args: [build, '', JSON.stringify(keptLimits(limits)), leadMs, customerId, generation]
     }))
     return reply[0] === 'ok'
@@ -165,7 +158,7 @@ export class RedisMeterRepair implements MeterRepair {
       if (!text.startsWith('{')) continue
       const { customerId }: { customerId: string } = JSON.parse(text)
       const reply = await this.#run(shard, build, 'meterCutAgain', (keys) => ({
-        keys: [keys.state, keys.cuts, keys.waiting, keys.used(customerId)],
+        keys: keys.ofCut(customerId),
         args: [build, generation, id, 'repair']
       }))
       if (reply[0] !== 'ok') return false

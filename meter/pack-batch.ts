@@ -107,7 +107,7 @@ export function packBatch(events: readonly MeteredEvent[], options: PackOptions)
     for (const pool of [input, cacheRead, cacheWrite, output, reasoning]) at = packed.writeDoubleLE(pool, at)
   }
   const marks = markKeysOf(marked, options.markMax)
-  const all = [keys.state, keys.verdicts(options.partition), keys.cuts, keys.waiting]
+  const all = keys.ofPartition(options.partition)
   for (const [generation, bucket] of marked) {
     for (let i = 0; i < marks.keysPerPlace; i++) all.push(keys.mark(generation - 1 + i, bucket))
   }

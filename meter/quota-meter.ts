@@ -130,14 +130,7 @@ export class RedisQuotaMeter implements QuotaMeter, LimitMeter {
     const shard = this.#shards.of(customerId)
     const { leadMs } = this.#shards.installation
     const reply = await this.#shards.run(shard, 'meterSetLimits', (keys, build) => ({
-      keys: [
-        keys.state,
-        keys.limits(customerId),
-        keys.used(customerId),
-        keys.holds(customerId),
-        keys.cuts,
-        keys.waiting
-      ],
+      keys: keys.ofLimits(customerId),
       args: [build, this.#now(), limits, leadMs, customerId, '']
     }))
     if (reply[0] === 'refused') throw unavailable(shard, 'unrepaired')
