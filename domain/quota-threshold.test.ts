@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { noticesOf } from './quota-threshold.ts'
+import { noticesOf, tokensToNextNotice } from './quota-threshold.ts'
 import type { Limit } from './tokens/limit.ts'
 
 const LIMIT: Limit = {
@@ -15,8 +15,8 @@ const LIMIT: Limit = {
 const HOUR_MS = 3_600_000
 const LIMITS_OF = { customerId: 'c', userId: 'u', model: 'm' }
 
-function noticed(used: number, max: number, { limit = LIMIT, now = 0 }: { limit?: Limit; now?: number } = {}) {
-  const standing = {
+function standingOf(used: number, max: number) {
+  return {
     id: 'l',
     max,
     used,
@@ -28,8 +28,38 @@ function noticed(used: number, max: number, { limit = LIMIT, now = 0 }: { limit?
     whenUnknown: 'allow',
     unknown: null
   } as const
-  return noticesOf({ ...LIMITS_OF, limit, standing }, [80, 100], now)
 }
+
+function noticed(used: number, max: number, { limit = LIMIT, now = 0 }: { limit?: Limit; now?: number } = {}) {
+  return noticesOf({ ...LIMITS_OF, limit, standing: standingOf(used, max) }, [80, 100], now)
+}
+
+t.test(
+  'the next notice is exactly so many tokens away, in the heaviest there are, up to the largest counts',
+  async () => {
+    const count = fc.oneof(fc.nat(1_000), fc.maxSafeInteger().map(Math.abs))
+    const none = { input: 0, cacheRead: 0, cacheWrite: 0, output: 0, reasoning: 0 }
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 1_000 }),
+        count,
+        fc.integer({ min: 1, max: 1_000 }),
+        (used, max, weight) => {
+          const measure = { kind: 'cost', unit: 'u', weights: { '*': { ...none, input: 1, output: weight } } } as const
+          const of = { ...LIMITS_OF, limit: { ...LIMIT, measure }, standing: standingOf(used, max) }
+          const toNext = tokensToNextNotice(of, [80, 100])
+          const before = noticed(used, max).length
+          if (toNext === Number.POSITIVE_INFINITY) return before === 3
+          const quiet = Math.ceil(toNext) - 1
+          const after = used + (quiet + 1) * weight
+          const isQuiet = noticed(used + quiet * weight, max).length === before
+          return isQuiet && (after > Number.MAX_SAFE_INTEGER || noticed(after, max).length > before)
+        }
+      ),
+      { numRuns: 5_000 }
+    )
+  }
+)
 
 t.test('a threshold is reached exactly where used / max is that percent, up to the largest counts', async () => {
   const count = fc.oneof(fc.nat(1_000), fc.maxSafeInteger().map(Math.abs))

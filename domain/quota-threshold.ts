@@ -67,13 +67,12 @@ export function noticesOf(of: StandingOf, percents: readonly number[], now: numb
   return used >= max ? [...told, { ...notice, type: 'quota.exhausted', percent: 100 }] : told
 }
 
-/** Tokens, of any user, model and pool, that may be used before the next notice of this limit is due; Infinity when all are. */
+/** As long as fewer tokens are used than these, whichever, the limit has no further notice; Infinity when it has none at all. */
 export function tokensToNextNotice({ limit, standing }: StandingOf, percents: readonly number[]): number {
   const { used, max } = standing
   const next = [...percents, 100].filter((percent) => !isReached(used, max, percent))
-  if (next.length === 0) return Number.POSITIVE_INFINITY
-  // One less for what the division rounds off.
-  return ((max / 100) * Math.min(...next) - used - 1) / heaviest(limit)
+  const counts = next.map((percent) => Number((BigInt(max) * BigInt(percent) + 99n) / 100n - BigInt(used)))
+  return Math.min(...counts) / heaviest(limit)
 }
 
 /** The most that a token can weigh in the measure of a limit. */

@@ -28,8 +28,8 @@ const QUIET_MAX = 100_000
 export class QuietCustomers {
   readonly #quiet = new Map<string, { tokensLeft: number; readonly until: number; readonly names: Look['names'] }>()
 
-  /** Takes the usage from what is left of the customer's distance. */
-  isQuiet(customerId: string, usage: Iterable<Touched>, now: number): boolean {
+  /** Takes the usage from what is left of the customer's distance; false when a threshold may be reached. */
+  staysQuietAfter(customerId: string, usage: Iterable<Touched>, now: number): boolean {
     const quiet = this.#quiet.get(customerId)
     if (quiet === undefined) return false
     let areNamesKnown = true

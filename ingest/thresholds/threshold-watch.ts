@@ -68,7 +68,7 @@ export class ThresholdWatch {
     await this.#lookAtEverybody()
     const now = this.#ports.now()
     const due = [...this.#touched].filter(
-      ([customerId, usage]) => !this.#quiet.isQuiet(customerId, usage.values(), now)
+      ([customerId, usage]) => !this.#quiet.staysQuietAfter(customerId, usage.values(), now)
     )
     const touched = new Map(due)
     this.#touched = new Map()
